@@ -1,0 +1,69 @@
+# Everything a developer does here, from nothing but python3 and make. `make help` lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+SEED ?= 7
+
+# uv and its tools are private to the checkout: nothing is installed for the user or the machine.
+BOOT := .boot
+UV := $(BOOT)/bin/uv
+PY := .venv/bin/python
+READY := .venv/.ready
+
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_LINK_MODE ?= copy
+export PYTHONUTF8 := 1
+# A user without a writable home (a service account, nobody) still gets a cache: inside the checkout.
+ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/build/home
+export UV_CACHE_DIR := $(CURDIR)/build/uv-cache
+endif
+
+.PHONY: help demo test check format bench bench-quick mutants soak clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@mkdir -p build
+	@echo "first run: installing uv into $(BOOT)/"
+	@python3 -m venv $(BOOT) || { rm -rf $(BOOT); echo "python3 cannot make virtual environments: install its venv module (Debian: python3-venv)" >&2; exit 1; }
+	@$(BOOT)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9' || { rm -rf $(BOOT); exit 1; }
+
+# Made again only when the list of packages changes; otherwise a target starts at once and needs no network.
+$(READY): pyproject.toml uv.lock | $(UV)
+	@echo "installing the packages of uv.lock into .venv/"
+	@$(UV) sync --frozen --quiet
+	@touch $(READY)
+
+demo: $(READY) ## simulate 10 weeks of mail and logins, backtest, compare with the truth (SEED=7)
+	@.venv/bin/tocsin demo --seed $(SEED)
+
+test: $(READY) ## run all tests; names what this machine could not run (CI=1: that fails)
+	@$(PY) -m pytest
+
+check: $(READY) ## lint, types, layers, lock file
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(UV) lock --check --offline --quiet || $(UV) lock --check --quiet
+
+format: $(READY) ## let ruff format the code and mend what it can
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+bench: $(READY) ## measure on 10 M and 30 M events (about an hour; TOCSIN_BENCH_DIR= keeps the data) -> docs/benchmarks.md
+	@$(PY) -m benchmarks all
+
+bench-quick: $(READY) ## the same on 200,000 events, in about two minutes; writes build/bench only
+	@$(PY) -m benchmarks quick
+
+mutants: $(READY) ## break the code in named ways; each break must fail its named test
+	@$(PY) -m tools.mutants
+
+soak: $(READY) ## property tests with 50 times the examples (SOAK=50)
+	@TOCSIN_SOAK=$(or $(SOAK),50) $(PY) -m pytest -q --timeout 0 tests
+
+clean: ## remove what was built, installed and cached here
+	@rm -rf .venv $(BOOT) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
