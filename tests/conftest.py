@@ -49,7 +49,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for component in marker.args:
             if component not in COMPONENTS:
                 known = ", ".join(sorted(COMPONENTS))
-                raise pytest.UsageError(f"{item.nodeid} needs {component!r}, which tests/conftest.py does not know: {known}")
+                raise pytest.UsageError(
+                    f"{item.nodeid} needs {component!r}, which tests/conftest.py does not know: {known}"
+                )
             if reason := COMPONENTS[component]():
                 pytest.skip(f"needs {component}: {reason}")
 

@@ -1,0 +1,1 @@
+"""Developer's tools: run from the checkout, never shipped. Layer: none (outside the package)."""
