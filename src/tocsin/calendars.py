@@ -1,0 +1,227 @@
+"""Calendar windows and durations in integer microseconds UTC.
+
+Enters: instants as int64 microseconds since 1970-01-01 UTC, a window length ("1h", "1d", "1w", "1mo") and an
+IANA zone. Leaves: dense window numbers and the exact instants at which windows begin. Layer: ground floor.
+
+A window is half-open, ``[begin, next begin)``. Its number is found by ``searchsorted`` on the list of UTC
+instants at which each local date (or hour, week, month) first begins, so 23- and 25-hour days, half-hour zones
+and dates that a zone skipped altogether come out right without a special case.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import zoneinfo
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tocsin.errors import TocsinError, did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Int64s = NDArray[np.int64]
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
+PERIODS = ("1h", "1d", "1w", "1mo")
+
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - a local wall-clock date, made aware per zone below
+_EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_DURATION = re.compile(r"(\d+)\s*(us|ms|s|m|h|d|w)")
+
+
+class CalendarError(TocsinError):
+    """A zone, period or duration that does not exist."""
+
+
+def duration_us(text: str | dt.timedelta | int) -> int:
+    """Return a duration in microseconds.
+
+    ``text`` is a count with a unit (us, ms, s, m, h, d, w; several may follow each other), a timedelta, or
+    microseconds as an integer.
+
+    >>> duration_us("1h30m") // MINUTE
+    90
+    """
+    if isinstance(text, dt.timedelta):
+        return text // dt.timedelta(microseconds=1)
+    if isinstance(text, int):
+        return text
+    parts = _DURATION.findall(text)
+    if not parts or "".join(n + u for n, u in parts) != text.replace(" ", ""):
+        msg = f'"{text}" is not a duration. Write a count and a unit, such as "10m", "1h30m" or "7d".'
+        raise CalendarError(msg)
+    return sum(int(n) * UNITS[u] for n, u in parts)
+
+
+def instant_us(moment: dt.datetime) -> int:
+    """Return an aware datetime as microseconds since 1970 UTC, exactly.
+
+    >>> instant_us(dt.datetime(1970, 1, 2, tzinfo=dt.UTC)) == DAY
+    True
+    """
+    if moment.tzinfo is None:
+        msg = f"{moment.isoformat()} has no time zone. Give it one, for example tzinfo=datetime.UTC."
+        raise CalendarError(msg)
+    return (moment - _EPOCH_UTC) // dt.timedelta(microseconds=1)
+
+
+def moment(us: int) -> dt.datetime:
+    """Return microseconds since 1970 UTC as an aware datetime.
+
+    >>> moment(DAY).isoformat()
+    '1970-01-02T00:00:00+00:00'
+    """
+    return _EPOCH_UTC + dt.timedelta(microseconds=us)
+
+
+def load_zone(name: str) -> zoneinfo.ZoneInfo:
+    """Return the IANA zone called ``name``; the error names close ones."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        hint = did_you_mean(name, zoneinfo.available_timezones())
+        msg = f'"{name}" is not an IANA time zone.{hint}'
+        raise CalendarError(msg) from error
+
+
+@dataclass
+class Calendar:
+    """The windows of one length in one zone.
+
+    ``rounded`` shifts day boundaries to noon UTC, which is what the workshop notebook's rounding to the nearest
+    day does (its afternoons belong to the next day); it exists for ``compat="notebook"`` alone.
+
+    >>> days = Calendar("1d", "America/Denver")
+    >>> (days.begin(20_521) - days.begin(20_520)) // HOUR   # 2026-03-08, clocks go forward
+    23
+    """
+
+    per: str = "1d"
+    zone: str = "UTC"
+    rounded: bool = False
+    _low: int = field(default=0, init=False, repr=False, compare=False)
+    _begins: Int64s = field(default_factory=lambda: np.zeros(0, np.int64), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a period that is not a calendar window."""
+        if self.per not in PERIODS:
+            hint = did_you_mean(self.per, PERIODS)
+            msg = f'"{self.per}" is not a calendar window; there are {", ".join(PERIODS)}.{hint}'
+            raise CalendarError(msg)
+        self._zone = load_zone(self.zone)
+
+    def number(self, t: Int64s) -> Int64s:
+        """Return the window number of each instant (shape kept); numbers grow by one per window."""
+        if t.size == 0:
+            return np.zeros(0, np.int64)
+        if self.zone == "UTC" and self.per in {"1h", "1d"}:
+            shift = DAY // 2 if self.rounded else 0
+            return (t + shift) // (HOUR if self.per == "1h" else DAY)
+        self._cover(int(t.min()), int(t.max()))
+        return np.searchsorted(self._begins, t, "right") - 1 + self._low
+
+    def begin(self, number: int) -> int:
+        """Return the instant at which window ``number`` begins."""
+        if self.zone == "UTC" and self.per in {"1h", "1d"}:
+            shift = DAY // 2 if self.rounded else 0
+            return number * (HOUR if self.per == "1h" else DAY) - shift
+        while not self._low <= number < self._low + self._begins.size:
+            centre = self._guess(number)
+            self._cover(centre - 3 * DAY, centre + 3 * DAY)
+        return int(self._begins[number - self._low])
+
+    def touched(self, start: int, end: int) -> range:
+        """Return the numbers of the windows that ``[start, end)`` touches."""
+        if end <= start:
+            return range(0)
+        first, last = self.number(np.array([start, end - 1], np.int64)).tolist()
+        return range(first, last + 1)
+
+    def _guess(self, number: int) -> int:
+        """Return an instant within some days of the begin of window ``number``."""
+        if self.per == "1mo":
+            return (dt.datetime(1970 + number // 12, number % 12 + 1, 1, tzinfo=dt.UTC) - _EPOCH_UTC) // dt.timedelta(microseconds=1)
+        return number * {"1h": HOUR, "1d": DAY, "1w": 7 * DAY}[self.per]
+
+    def _cover(self, earliest: int, latest: int) -> None:
+        """Extend the list of begins so that it holds both instants, with room to spare."""
+        if self._begins.size and self._begins[0] <= earliest and latest < self._begins[-1]:
+            return
+        room = 400 * DAY
+        if self._begins.size:
+            earliest, latest = min(earliest, int(self._begins[0])), max(latest, int(self._begins[-1]))
+        make = {"1h": self._hours, "1d": self._days, "1w": self._weeks, "1mo": self._months}[self.per]
+        self._low, self._begins = make((earliest - room) // DAY, (latest + room) // DAY)
+
+    def _days(self, low: int, high: int) -> tuple[int, Int64s]:
+        return low, self._local_midnights(np.arange(low, high + 1))
+
+    def _weeks(self, low: int, high: int) -> tuple[int, Int64s]:
+        first = (low + 3) // 7  # 1970-01-01 was a Thursday: week 0 begins on Monday, day -3
+        weeks = np.arange(first, (high + 3) // 7 + 1)
+        return first, self._local_midnights(weeks * 7 - 3)
+
+    def _months(self, low: int, high: int) -> tuple[int, Int64s]:
+        months = np.arange(np.int64(low), np.int64(high)).astype("datetime64[D]").astype("datetime64[M]")
+        numbers = np.unique(months).astype(np.int64)
+        firsts = numbers.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+        return int(numbers[0]), self._local_midnights(firsts)
+
+    def _hours(self, low: int, high: int) -> tuple[int, Int64s]:
+        """Every full local hour begins a window, and so does every change of the clock.
+
+        The list always reaches back to 1970, so that extending it never renumbers an hour.
+        """
+        low, high = min(low, 0), max(high, 1)
+        changes = self._clock_changes(low, high)
+        begins = [np.array(changes, np.int64)]
+        for start, end in zip([low * DAY, *changes], [*changes, high * DAY], strict=True):
+            offset = self._offset(start)
+            first_full = -(-(start + offset) // HOUR) * HOUR - offset
+            begins.append(np.arange(first_full, end, HOUR, dtype=np.int64))
+        instants = np.unique(np.concatenate(begins))
+        return -int(np.searchsorted(instants, 0)), instants
+
+    def _clock_changes(self, low: int, high: int) -> list[int]:
+        """Return the instants in the days ``low .. high`` at which the zone's offset changes."""
+        changes = []
+        for day in range(low, high):
+            start, end = day * DAY, (day + 1) * DAY
+            if self._offset(start) == self._offset(end):
+                continue
+            before = self._offset(start)
+            while end - start > SECOND:
+                middle = (start + end) // 2 // SECOND * SECOND
+                start, end = (middle, end) if self._offset(middle) == before else (start, middle)
+            changes.append(end)
+        return changes
+
+    def _offset(self, instant: int) -> int:
+        offset = moment(instant).astimezone(self._zone).utcoffset()
+        return offset // dt.timedelta(microseconds=1) if offset else 0
+
+    def _local_midnights(self, days: Int64s) -> Int64s:
+        """Return the first instant of each local date. fold=0 takes the offset before a gap or the first of two."""
+        shift = dt.timedelta(hours=12) if self.rounded else dt.timedelta(0)
+        local = (_EPOCH + dt.timedelta(days=int(d)) - shift for d in days)
+        return np.array([instant_us(x.replace(tzinfo=self._zone, fold=0)) for x in local], np.int64)
+
+
+def local_hour(t: Int64s, calendar: Calendar) -> Int64s:
+    """Return the local clock hour (0 to 23) of each instant, given the hour windows of a zone.
+
+    >>> local_hour(np.array([0, HOUR], np.int64), Calendar("1h", "America/Denver")).tolist()
+    [17, 18]
+    """
+    numbers, back = np.unique(calendar.number(t), return_inverse=True)
+    hours = [moment(calendar.begin(int(n))).astimezone(load_zone(calendar.zone)).hour for n in numbers]
+    return np.array(hours, np.int64)[back] if t.size else np.zeros(0, np.int64)
