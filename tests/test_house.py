@@ -16,18 +16,9 @@ SOURCE = CHECKOUT / "src" / "tocsin"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LONGEST_FILE_LINES = 400
 LONGEST_TEST_LINES = 600
-# Paths of one developer's machine, and the small change of drafts. Spelt in pieces so that this file passes its own test.
-FORBIDDEN = [
-    "/wo" + "rk/",
-    "/tmp/" + "team",
-    "/tmp/" + "boot",
-    "/ho" + "me/",
-    "/ro" + "ot/",
-    "TO" + "DO",
-    "FIX" + "ME",
-    "XX" + "X ",
-    "<<<<" + "<<<",
-]
+# Paths of one machine, and the small change of drafts; spelt with a gap so that this file passes its own test.
+SPELT = ("/wo~rk/", "/tmp/~team", "/tmp/~boot", "/ho~me/", "/ro~ot/", "TO~DO", "FIX~ME", "<<<<~<<<")
+FORBIDDEN = [word.replace("~", "") for word in SPELT]
 
 
 def tracked_files() -> list[Path]:

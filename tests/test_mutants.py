@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tools import mutants
 from tools.mutants import Mutation, StaleError, mutated
 from tools.mutations import MUTATIONS

@@ -1,0 +1,84 @@
+"""The five analyses that all contestants compute, in words and numbers, and what makes two answers equal.
+
+Enters: the answers of two contestants. Leaves: what differs, or nothing. Layer: none (outside the package).
+
+A1  mails with more than 10 recipients and an attached .exe                       -> event_id, score = recipients
+A3  events whose source or destination address is listed                         -> event_id, score = 1
+A4  user-days with more than 3 times the user's own mean mails a day              -> user_id, day, score = the ratio
+    (the mean of the up to 28 days before, from the user's first mail on; days without mail count as zero; 7 days at least)
+A6  user-days above the population's mean + 3 standard deviations of the day before -> user_id, day, score = (n - mean) / sd
+    (the population: users with at least one mail that day; 30 users at least)
+A7  events that would have needed more than 900 km/h since the user's previous event -> event_id, score = km/h
+    (between the places of the source addresses; spherical earth projected to a plane; 1 s at least; the notebook's A7)
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import polars as pl
+
+from benchmarks.data import Data
+
+MAX_RECIPIENTS = 10
+OWN_FACTOR = 3.0
+OWN_WINDOWS = 28
+OWN_AT_LEAST = 7
+POPULATION_SD = 3.0
+POPULATION_AT_LEAST = 30
+SPEED_KMH = 900.0
+EARTH_RADIUS_KM = 6371.009
+US_PER_DAY = 86_400_000_000
+
+KEYS = {
+    "A1": ["event_id"],
+    "A3": ["event_id"],
+    "A4": ["user_id", "day"],
+    "A6": ["user_id", "day"],
+    "A7": ["event_id"],
+}
+# The columns of the file that each analysis has to read: what the bare scan reads.
+COLUMNS = {
+    "A1": ["event_id", "kind", "nr_recipients", "attachments"],
+    "A3": ["event_id", "src_ip", "dst_ip"],
+    "A4": ["timestamp", "kind", "user_id"],
+    "A6": ["timestamp", "kind", "user_id"],
+    "A7": ["event_id", "timestamp", "user_id", "src_ip"],
+}
+SCORE_TOLERANCE = 1e-9  # engines add floats in different orders
+
+
+class Contestant(Protocol):
+    """One way to compute the analyses. `prepare` (loading references) is not timed; each analysis is."""
+
+    def prepare(self, data: Data) -> None:
+        """Load the references and whatever else is kept between runs."""
+
+    def run(self) -> dict[str, pl.DataFrame]:
+        """Compute all analyses from the Parquet file: name -> keys and score."""
+
+
+def differences(expected: dict[str, pl.DataFrame], found: dict[str, pl.DataFrame]) -> list[str]:
+    """Return one line for each analysis whose answers differ: rows on one side only, or scores further off than rounding."""
+    lines = []
+    for name, keys in KEYS.items():
+        if name not in found:
+            lines.append(f"{name}: no answer")
+            continue
+        left, right = (_canonical(answers[name], keys) for answers in (expected, found))
+        if left.height != right.height or not left.select(keys).equals(right.select(keys)):
+            missing, extra = (a.join(b, on=keys, how="anti") for a, b in ((left, right), (right, left)))
+            lines.append(
+                f"{name}: {left.height} rows expected, {right.height} found; "
+                f"missing {missing.head(2).rows()}, extra {extra.head(2).rows()}"
+            )
+            continue
+        off = ((left["score"] - right["score"]).abs() / left["score"].abs().clip(lower_bound=1e-300)).max()
+        if off is not None and not float(off) < SCORE_TOLERANCE:  # type: ignore[arg-type]
+            lines.append(f"{name}: equal rows, but scores up to {off:.1e} apart")
+    return lines
+
+
+def _canonical(answer: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    types = {"event_id": pl.String, "user_id": pl.String, "day": pl.Int64, "score": pl.Float64}
+    return answer.select(pl.col(c).cast(types[c]) for c in [*keys, "score"]).sort(keys)
