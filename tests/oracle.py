@@ -1,0 +1,383 @@
+"""The slow reference: every measure and fit recomputed from the whole list of past events, at every event.
+
+Enters: an arrival log (rows as dictionaries, and control records), specs (which events, whose, measure, fit).
+Leaves: for every row its fate; for every spec and accepted event its columns (@value, @ref.*, ...) as plain
+Python values, in release order. Layer: tests.
+
+There is no incremental state here that could go wrong. What is remembered (``_memo``) is only the answer of a pure
+function that would be asked again with the same question. Sums add in the order the contract names.
+"""
+
+from __future__ import annotations
+
+import math
+import zoneinfo
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tests.oracle_time import Calendar, Judged, Record, Row, duration_us, from_us, judge, to_us
+from tocsin import fits, measures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Columns = dict[str, Any]
+COUNTING = (measures.Count, measures.Sum, measures.Distinct)  # a window without events is a true zero
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the oracle needs to know of a detection. ``score`` and ``when`` matter only to fits that exclude alerts."""
+
+    id: str
+    on: pl.Expr
+    entity: str | None
+    measure: measures.Measure | None
+    against: fits.Fit | None = None
+    score: pl.Expr | None = None
+    when: pl.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A row that takes part in a spec: whose it is, what is measured, its window, and from which window it is seen."""
+
+    judged: Judged
+    entity: Any
+    us: int
+    x: Any
+    num: bool
+    den: bool
+    window: int
+    seen_from: int
+
+    @property
+    def late(self) -> bool:
+        return self.judged.fate == "late"
+
+    def seen_in(self, window: int) -> bool:
+        """Is this row part of the closed past when `window` begins?"""
+        return self.window < window and self.seen_from <= window
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``fates`` in arrival order; ``columns[spec.id]`` is a list of (event_id, columns) in release order."""
+
+    fates: list[tuple[str, str]]
+    columns: dict[str, list[tuple[str, Columns]]]
+    released: list[Judged] = field(repr=False, default_factory=list)
+
+
+# ------------------------------------------------------------------------------------------ one set of events -> value
+def units(x: float, scale: int) -> int:
+    """The integer that stands for `x` in the state."""
+    return round(x * scale) if isinstance(x, float) else x * scale
+
+
+def value_of(measure: measures.Measure, rows: Sequence[Match]) -> float | None:
+    """The measure over exactly these events; None where it has no value."""
+    if isinstance(measure, measures.Count):
+        return float(len(rows))
+    if isinstance(measure, measures.Distinct):
+        return float(min(len({m.x for m in rows}), measure.bound))
+    if isinstance(measure, measures.Ratio):
+        denominator = sum(m.den for m in rows)
+        return sum(m.num for m in rows) / denominator if denominator else None
+    whole = [units(m.x, measure.scale) for m in rows]  # type: ignore[attr-defined]
+    if isinstance(measure, measures.Sum):
+        return sum(whole) / measure.scale
+    if not whole:
+        return None
+    if isinstance(measure, measures.Mean):
+        return sum(whole) / (len(whole) * measure.scale)
+    if isinstance(measure, measures.Min):
+        return min(whole) / measure.scale
+    if isinstance(measure, measures.Max):
+        return max(whole) / measure.scale
+    raise TypeError(measure)
+
+
+# ---------------------------------------------------------------------------------------------------- running measures
+def spanned(measure: measures.Spanned, past: Sequence[Match]) -> Columns:
+    """A calendar, sliding or endless span that ends with the last of `past`, the event being scored."""
+    now = past[-1]
+    if measure.per is not None:
+        inside = [m for m in past if m.window == now.window]
+    elif measure.sliding is not None:
+        inside = [m for m in past if now.us - duration_us(measure.sliding) < m.us <= now.us]
+    else:
+        inside = since_silence(past, measure.forget_after)
+    return {"@value": value_of(measure, inside)}
+
+
+def since_silence(past: Sequence[Match], forget_after: str | None) -> list[Match]:
+    """The events after the last silence that was longer than `forget_after`."""
+    start = 0
+    for i in range(1, len(past)):
+        if forget_after is not None and past[i].us - past[i - 1].us > duration_us(forget_after):
+            start = i
+    return list(past[start:])
+
+
+def hours(measure: measures.Hours, past: Sequence[Match]) -> Columns:
+    def hour(m: Match) -> int:
+        return from_us(m.us).astimezone(zoneinfo.ZoneInfo(measure.zone)).hour
+
+    now = past[-1]
+    return {"@value": float(sum(hour(m) == hour(now) for m in past)), "@total": float(len(past))}
+
+
+def previous(measure: measures.Previous, past: Sequence[Match]) -> Columns:
+    before = past[-2] if len(past) > 1 else None
+    if before is not None and measure.forget_after and past[-1].us - before.us > duration_us(measure.forget_after):
+        before = None
+    return {f"@prev.{c}": None if before is None else before.judged.row.get(c) for c in measure.columns}
+
+
+def first_seen(measure: measures.FirstSeen, past: Sequence[Match]) -> Columns:
+    """Told again from the entity's first event on; `known` is how often the answer was "first" before this event."""
+    allowed = math.inf if measure.forget_after is None else duration_us(measure.forget_after)
+    last_sighting: dict[Any, int] = {}
+    is_first: list[bool] = []
+    for m in past:
+        is_first.append(m.x not in last_sighting or m.us - last_sighting[m.x] > allowed)
+        last_sighting[m.x] = m.us
+    return {"@value": float(is_first[-1]), "@known": float(sum(is_first[:-1]))}
+
+
+RUNNING: dict[type, Callable[[Any, Sequence[Match]], Columns]] = {
+    measures.Hours: hours,
+    measures.Previous: previous,
+    measures.FirstSeen: first_seen,
+}
+
+
+def running(measure: measures.Measure, past: Sequence[Match]) -> Columns:
+    """The columns of any measure at the last event of `past`."""
+    return RUNNING.get(type(measure), spanned)(measure, past)
+
+
+# ---------------------------------------------------------------------------------------------------------- statistics
+def added(values: Iterable[float]) -> float:
+    """Plain float additions from left to right; `sum` is not used because newer Pythons compensate it."""
+    total = 0.0
+    for v in values:
+        total += v
+    return total
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return added(values) / len(values) if values else None
+
+
+def sd(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    m = added(values) / len(values)
+    return math.sqrt(added((v - m) * (v - m) for v in values) / (len(values) - 1))
+
+
+def median(values: Sequence[float]) -> float | None:
+    if not values:
+        return None
+    s, half = sorted(values), len(values) // 2
+    return s[half] if len(s) % 2 else (s[half - 1] + s[half]) / 2
+
+
+def mad(values: Sequence[float]) -> float | None:
+    m = median(values)
+    return None if m is None else median([abs(v - m) for v in values])
+
+
+def quantile(values: Sequence[float], q: float) -> float | None:
+    """Hyndman and Fan's definition 7."""
+    if not values:
+        return None
+    s = sorted(values)
+    h = (len(s) - 1) * q
+    low = math.floor(h)
+    return s[low] if low + 1 >= len(s) else s[low] + (h - low) * (s[low + 1] - s[low])
+
+
+STATISTICS = {"mean": mean, "sd": sd, "median": median, "mad": mad}
+
+
+def summary(fit: fits.Fit, values: Sequence[float]) -> Columns:
+    """All the statistics a fit asks for, or all null when there are too few values."""
+    if len(values) < fit.at_least:
+        return dict.fromkeys(fit.outputs)
+    found = [STATISTICS[s](values) for s in fit.stats] + [quantile(values, q) for q in fit.quantiles]
+    return dict(zip(fit.outputs, [*found, float(len(values))], strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------- fits
+@dataclass
+class Fitting:
+    """The fits of one spec: pure functions of the matches and of what has fired in earlier windows."""
+
+    spec: Spec
+    calendar: Calendar
+    gaps: tuple[tuple[int, int], ...]
+    mine: dict[Any, list[Match]]
+    fired: set[tuple[Any, int]] = field(default_factory=set)
+    _memo: dict[Any, Any] = field(default_factory=dict)
+
+    def columns(self, entity: Any, window: int) -> Columns:
+        fit = self.spec.against
+        if fit is None:
+            return {}
+        whose = entity if isinstance(fit, fits.OwnHistory) else None
+        key = (whose, window)
+        if key not in self._memo:
+            self._memo[key] = self._fit(fit, entity, window)
+        return self._memo[key]
+
+    def _fit(self, fit: fits.Fit, entity: Any, window: int) -> Columns:
+        if isinstance(fit, fits.OwnHistory):
+            return summary(fit, self.own_values(fit, entity, window))
+        if isinstance(fit, fits.Population):
+            return summary(fit, sorted(self.population_values(fit, window)))
+        return summary(fit, self.event_values(fit, window))
+
+    def own_values(self, fit: fits.OwnHistory, entity: Any, window: int) -> list[float]:
+        """The baseline windows' values, oldest first, without those that are missing."""
+        past = [m for m in self.mine[entity] if m.seen_in(window)]
+        if not past:
+            return []
+        first = min(m.window for m in past)
+        if fit.same_weekday:
+            candidates = self.calendar.same_weekday(window, fit.windows)
+        else:
+            candidates = self.calendar.previous(window, fit.windows)
+        values = []
+        for w in candidates:
+            alerted = fit.exclude_alerted and (entity, w) in self.fired
+            if w >= first and not alerted:
+                values.append(self._window_value([m for m in past if m.window == w], w))
+        return [v for v in values if v is not None]
+
+    def _window_value(self, inside: list[Match], window: int) -> float | None:
+        assert self.spec.measure is not None
+        if inside:
+            return value_of(self.spec.measure, inside)
+        if not isinstance(self.spec.measure, COUNTING) or self.calendar.touched(window, self.gaps):
+            return None
+        return 0.0
+
+    def population_values(self, fit: fits.Population, window: int) -> list[float]:
+        """One value of each entity that has an event in the window before, in no order."""
+        assert self.spec.measure is not None
+        before = self.calendar.before(window)
+        values: list[float | None] = []
+        for entity, rows in self.mine.items():
+            inside = [m for m in rows if m.window == before and m.seen_in(window)]
+            if inside and fit.of is None:
+                values.append(value_of(self.spec.measure, inside))
+            elif inside:
+                own = summary(fit.of, self.own_values(fit.of, entity, window))
+                values.append(own[fit.of.outputs[0]])
+        return [v for v in values if v is not None]
+
+    def event_values(self, fit: fits.Limit, window: int) -> list[float]:
+        """The column of every single matching event in the last windows."""
+        windows = set(self.calendar.previous(window, fit.windows))
+        return [float(m.x) for rows in self.mine.values() for m in rows if m.window in windows and m.seen_in(window)]
+
+
+# -------------------------------------------------------------------------------------------------------- all together
+def answer(
+    log: list[Record],
+    specs: Iterable[Spec],
+    *,
+    schema: dict[str, Any],
+    lateness: int,
+    dedup_horizon: int,
+    future_skew: int | None = None,
+    gaps: tuple[tuple[int, int], ...] = (),
+) -> Answer:
+    """Judge the log, then answer every spec for every accepted event. Times and durations are microseconds."""
+    specs = list(specs)
+    read = frozenset(c for s in specs for c in columns_read(s))
+    judged, _ = judge(log, lateness=lateness, dedup_horizon=dedup_horizon, future_skew=future_skew, read=read)
+    released = sorted((j for j in judged if j.fate == "ok"), key=lambda j: j.order)
+    late = [j for j in judged if j.fate == "late"]
+    columns = {s.id: answer_spec(s, released, late, schema, gaps) for s in specs}
+    return Answer([(j.row["event_id"], j.fate) for j in judged], columns, released)
+
+
+def answer_spec(
+    spec: Spec, released: list[Judged], late: list[Judged], schema: dict[str, Any], gaps: tuple[tuple[int, int], ...]
+) -> list[tuple[str, Columns]]:
+    calendar = calendar_of(spec)
+    matches = matching(spec, calendar, [*released, *late], schema)
+    mine: dict[Any, list[Match]] = defaultdict(list)
+    for m in matches:
+        if m is not None:
+            mine[m.entity].append(m)
+    fitting = Fitting(spec, calendar, gaps, mine)
+    nothing = dict.fromkeys(outputs(spec))
+    found: list[tuple[str, Columns]] = []
+    on_time: dict[Any, list[Match]] = defaultdict(list)
+    for row, m in zip(released, matches, strict=False):  # the late ones stand at the end of matches
+        cells = nothing
+        if m is not None:
+            on_time[m.entity].append(m)
+            cells = {} if spec.measure is None else running(spec.measure, on_time[m.entity])
+            cells = cells | fitting.columns(m.entity, m.window)
+            if getattr(spec.against, "exclude_alerted", False) and fires(spec, row.row, cells, schema):
+                fitting.fired.add((m.entity, m.window))
+        found.append((row.row["event_id"], cells))
+    return found
+
+
+def columns_read(spec: Spec) -> set[str]:
+    """The event columns that this spec looks at."""
+    expressions = [spec.on, spec.score, getattr(spec.measure, "num", None), getattr(spec.measure, "den", None)]
+    found = {n for e in expressions if e is not None for n in e.meta.root_names() if not n.startswith("@")}
+    named = [spec.entity, getattr(spec.measure, "column", None), getattr(spec.against, "column", None)]
+    return found | {n for n in named if n} | set(getattr(spec.measure, "columns", ()))
+
+
+def calendar_of(spec: Spec) -> Calendar:
+    if isinstance(spec.against, fits.Limit):
+        return Calendar("1d", spec.against.zone)
+    return Calendar(getattr(spec.measure, "per", None) or "1d", getattr(spec.measure, "zone", "UTC"))
+
+
+def outputs(spec: Spec) -> list[str]:
+    return [*(spec.measure.outputs if spec.measure else ()), *(spec.against.outputs if spec.against else ())]
+
+
+def matching(spec: Spec, calendar: Calendar, rows: list[Judged], schema: dict[str, Any]) -> list[Match | None]:
+    """For each row its match, or None where it takes no part."""
+    frame = pl.DataFrame([j.row for j in rows], schema=schema)
+    false = pl.lit(False)
+    tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
+    flags = frame.select(**{k: e.fill_null(False) for k, e in tests.items()}, like=pl.int_range(pl.len())).rows()
+    column = getattr(spec.against, "column", None) or getattr(spec.measure, "column", None)
+    found: list[Match | None] = []
+    for j, (on, num, den, _) in zip(rows, flags, strict=True):
+        entity = j.row.get(spec.entity) if spec.entity else ""
+        x = j.row.get(column) if column else 0
+        nameless = entity is None and not isinstance(spec.against, fits.Limit)
+        if not on or nameless or x is None or (isinstance(x, float) and math.isnan(x)):
+            found.append(None)
+            continue
+        seen_from = 0 if j.bar_us is None else calendar.window(j.bar_us) + 1
+        us = to_us(j.row["timestamp"])
+        found.append(Match(j, entity, us, x, num, den, calendar.window(us), seen_from))
+    return found
+
+
+def fires(spec: Spec, row: Row, cells: Columns, schema: dict[str, Any]) -> bool:
+    """Does `when` hold for a finite score?"""
+    assert spec.score is not None
+    assert spec.when is not None
+    types = dict.fromkeys(cells, pl.Float64)
+    frame = pl.DataFrame([row | cells], schema=schema | types).with_columns(spec.score.cast(pl.Float64).alias("@score"))
+    score = frame["@score"][0]
+    return score is not None and math.isfinite(score) and bool(frame.select(spec.when)[0, 0])
