@@ -39,14 +39,14 @@ SCHEMA: dict[str, pl.DataType] = {
     "device_id": pl.String(),
 }
 
-_STEMS = (
-    "report invoice minutes agenda budget photo scan contract offer draft figures slides notes plan summary "
-    "timetable letter quote order ticket receipt list review policy map survey menu flyer form résumé"
-).split()
-_EXTENSIONS = "pdf docx xlsx png jpg pptx txt zip csv ics PDF JPG".split()
+_STEMS = """
+report invoice minutes agenda budget photo scan contract offer draft figures slides notes plan summary timetable letter
+quote order ticket receipt list review policy map survey menu flyer form résumé
+"""
+_EXTENSIONS = "pdf docx xlsx png jpg pptx txt zip csv ics PDF JPG"
 # "setup.exe.txt" and "exe.pdf" hold the letters but are no programs: the last extension decides.
 FILE_NAMES: tuple[str, ...] = (
-    *(f"{stem}-{n}.{ext}" for stem in _STEMS for n in range(1, 6) for ext in _EXTENSIONS),
+    *(f"{stem}-{n}.{ext}" for stem in _STEMS.split() for n in range(1, 6) for ext in _EXTENSIONS.split()),
     "README",
     "exe.pdf",
     "setup.exe.txt",
@@ -105,7 +105,7 @@ def utc_offsets_us(day: date) -> Ints:
     The one of noon is used for the whole date: on the two days a year when clocks change, events of the early
     morning are simulated an hour off their wall time. Nothing depends on it.
     """
-    noon = datetime(day.year, day.month, day.day, 12)  # noqa: DTZ001 - a wall time, given its zone on the next line
+    noon = datetime(day.year, day.month, day.day, 12)
     offsets = {zone: noon.replace(tzinfo=ZoneInfo(zone)).utcoffset() for zone in {c.zone for c in CITIES}}
     return np.array([(offsets[c.zone] or timedelta()) // timedelta(microseconds=1) for c in CITIES], np.int64)
 
@@ -120,12 +120,12 @@ class Growth:
 
 
 def ordinary_day(
-    people: Population, words: Vocabulary, day: date, number: int, seed: int, growths: Sequence[Growth] = ()
+    people: Population, words: Vocabulary, day: date, number: int, *, seed: int, growths: Sequence[Growth] = ()
 ) -> pl.DataFrame:
     """Return the events of one local date, of all users; ``number`` (its place in the run) keys its randomness."""
     rng = stream(seed, 1, number + 1)
     n = len(people)
-    factor = people.weekend if day.weekday() >= 5 else np.ones(n)  # noqa: PLR2004 - Saturday is 5
+    factor = people.weekend if day.weekday() >= 5 else np.ones(n)
     # A day's own mood, shared by a user's mails and logins, makes counts overdispersed against Poisson.
     factor = factor * rng.gamma(MOOD_SHAPE, 1 / MOOD_SHAPE, n)
     mails, logins = rng.poisson(people.mails_per_day * factor), rng.poisson(people.logins_per_day * factor)

@@ -1,19 +1,18 @@
-"""The planted stories and the innocent traps: who does what, when, and which events are it.
+"""The planted stories and the innocent traps: who does what, and when.
 
-Enters: a population and the run's span. Leaves: a ``Plan``, which adds the stories' events to a day, bends the
-ordinary ones (trips, shared addresses), marks each with its story's number in ``@story``. Layer: sources.
+Enters: a population and the run's span. Leaves: a ``Plan`` with every story laid out. Layer: sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from tocsin.sources.simulate.cities import CITIES
-from tocsin.sources.simulate.days import DAY_US, HOUR_US, SCHEMA, Growth, event_ids
+from tocsin.sources.simulate.days import DAY_US, HOUR_US, Growth
 from tocsin.sources.simulate.geography import (
     HOMES,
     OFFICES,
@@ -22,10 +21,11 @@ from tocsin.sources.simulate.geography import (
     ipv4,
     listed_address,
 )
+from tocsin.sources.simulate.plan import Plan, Steady, Trip
 from tocsin.sources.simulate.population import ADDRESSES_PER_USER, Population, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 MINUTE_US = HOUR_US // 60
 STORY_KINDS = (
@@ -49,139 +49,6 @@ TRIP_SPEED_KMH = 750.0  # a jet's ground speed; the hours at airports come on to
 # The last extension decides. The third is the seed's everyday case; the last one shows as "photo_exe.jpg" on
 # a screen that obeys the right-to-left override.
 EXE_NAMES = ("invoice.pdf.exe", "SETUP.EXE", "update.exe", "Payment.Exe", "photo_\u202egpj.exe")
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One planted happening: its kind, its users (numbers) and the UTC days (numbers) on which it shows."""
-
-    kind: str
-    users: tuple[int, ...]
-    days: tuple[int, ...]
-    innocent: bool
-    note: str
-
-
-class Injected(NamedTuple):
-    """One event that a story adds."""
-
-    story: int
-    time_us: int
-    kind: str
-    user: int
-    src_ip: str
-    dst_ip: str
-    nr_recipients: int | None
-    attachments: tuple[str, ...]
-    device_id: str
-
-
-class Steady(NamedTuple):
-    """A sender of about ``mails_per_day`` extra mails on every day, at any hour."""
-
-    story: int
-    user: int
-    mails_per_day: float
-    recipients: int
-
-
-class Trip(NamedTuple):
-    """A journey: no events during the two flights, events between them come from ``address``."""
-
-    story: int
-    user: int
-    leave_us: int
-    arrive_us: int
-    back_us: int
-    home_us: int
-    address: str
-
-
-@dataclass(slots=True)
-class Plan:
-    """All stories of one run, and what they do to its days."""
-
-    people: Population
-    seed: int
-    start_us: int
-    days: int
-    stories: list[Story] = field(default_factory=list)
-    injected: dict[int, list[Injected]] = field(default_factory=dict)
-    steady: list[Steady] = field(default_factory=list)
-    trips: list[Trip] = field(default_factory=list)
-    growths: list[Growth] = field(default_factory=list)
-    tags: list[tuple[int, pl.Expr]] = field(default_factory=list)
-
-    def add(self, kind: str, users: Sequence[int], days: Sequence[int], note: str) -> int:
-        """Record a story and return its number."""
-        self.stories.append(Story(kind, tuple(users), tuple(days), kind in INNOCENT_KINDS, note))
-        return len(self.stories) - 1
-
-    def moment(self, rng: np.random.Generator, day: int, span_hours: float) -> int:
-        """Return a time on this UTC day from which ``span_hours`` more stay inside the day."""
-        return self.start_us + day * DAY_US + int(rng.uniform(0.5, 23.5 - span_hours) * HOUR_US)
-
-    def event(self, story: int, time_us: int, kind: str, user: int, **given: object) -> None:
-        """Add one event of a user; what is not given is as in the user's ordinary life."""
-        people = self.people
-        values: dict[str, object] = {
-            "src_ip": people.addresses[ADDRESSES_PER_USER * user],
-            "dst_ip": people.servers[int(people.city[user]) % len(people.servers)],
-            "nr_recipients": 1 if kind == "mail" else None,
-            "attachments": (),
-            "device_id": people.devices[2 * user],
-        }
-        row = Injected(story=story, time_us=time_us, kind=kind, user=user, **(values | given))  # type: ignore[arg-type]
-        self.injected.setdefault((time_us - self.start_us) // DAY_US, []).append(row)
-
-    def bend(self, day: pl.DataFrame) -> pl.DataFrame:
-        """Apply trips and marks to a frame of ordinary events; adds ``@story``."""
-        time = pl.col("timestamp").to_physical()
-        for trip in self.trips:
-            mine = pl.col("@user") == trip.user
-            flying = time.is_between(trip.leave_us, trip.arrive_us) | time.is_between(trip.back_us, trip.home_us)
-            away = mine & time.is_between(trip.arrive_us, trip.back_us)
-            day = day.filter(~(mine & flying)).with_columns(
-                src_ip=pl.when(away).then(pl.lit(trip.address)).otherwise("src_ip")
-            )
-        mark = pl.lit(None, pl.Int32)
-        for story, condition in self.tags:
-            mark = pl.when(condition).then(pl.lit(story, pl.Int32)).otherwise(mark)
-        return day.with_columns(mark.alias("@story"))
-
-    def extra(self, day: int) -> pl.DataFrame:
-        """Return the events that stories add on this UTC day."""
-        rng = stream(self.seed, 3, day)
-        rows = self.injected.get(day, []) + [row for one in self.steady for row in self._steady_day(rng, one, day)]
-        ids = self.people.user_ids
-        frame = pl.DataFrame(
-            {
-                "timestamp": pl.Series([row.time_us for row in rows], dtype=pl.Int64).cast(SCHEMA["timestamp"]),
-                "kind": [row.kind for row in rows],
-                "user_id": [ids[row.user] for row in rows],
-                "src_ip": [row.src_ip for row in rows],
-                "dst_ip": [row.dst_ip for row in rows],
-                "nr_recipients": [row.nr_recipients for row in rows],
-                "attachments": [list(row.attachments) for row in rows],
-                "nr_attachments": [len(row.attachments) for row in rows],
-                "device_id": [row.device_id for row in rows],
-                "@user": [row.user for row in rows],
-                "@story": [row.story for row in rows],
-            },
-            schema={k: v for k, v in SCHEMA.items() if k != "event_id"} | {"@user": pl.Int64(), "@story": pl.Int32()},
-        )
-        return frame.insert_column(0, pl.Series("event_id", event_ids(rng, len(rows)), dtype=pl.String))
-
-    def _steady_day(self, rng: np.random.Generator, one: Steady, day: int) -> list[Injected]:
-        n = int(rng.poisson(one.mails_per_day))
-        times = self.start_us + day * DAY_US + np.sort(rng.integers(0, DAY_US, n))
-        recipients = np.maximum(1, rng.poisson(one.recipients, n))
-        src, device = self.people.addresses[ADDRESSES_PER_USER * one.user], self.people.devices[2 * one.user]
-        dst = self.people.servers[0]
-        return [
-            Injected(one.story, t, "mail", one.user, src, dst, r, (), device)
-            for t, r in zip(times.tolist(), recipients.tolist(), strict=True)
-        ]
 
 
 def plan(people: Population, seed: int, start_us: int, days: int, *, stories: bool = True) -> Plan:
@@ -220,7 +87,7 @@ def _exe_spray(made: Plan, rng: np.random.Generator, user: int, number: int) -> 
 
 def _threat_login(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
     day = int(rng.integers(0, made.days))
-    side = "dst_ip" if number % 3 == 2 else "src_ip"  # noqa: PLR2004 - every third goes to a listed proxy instead
+    side = "dst_ip" if number % 3 == 2 else "src_ip"
     story = made.add("threat_login", [user], [day], f"logs in with a listed {side}")
     at = made.moment(rng, day, 2)
     for k in range(int(rng.integers(1, 4))):
@@ -255,7 +122,7 @@ def _population_outlier(made: Plan, rng: np.random.Generator, user: int, number:
 def _newsletter(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
     del number
     rate = _outlier_rate(made) * rng.uniform(0.9, 1.1)
-    story = made.add("newsletter", [user], range(made.days), f"a newsletter: {rate:.0f} mails a day, to many, no program")
+    story = made.add("newsletter", [user], range(made.days), f"a newsletter: {rate:.0f} mails a day, to many")
     made.steady.append(Steady(story, user, rate, 250))
     made.tags.append((story, (pl.col("@user") == user) & (pl.col("kind") == "mail")))
 
@@ -268,7 +135,7 @@ def _takeover_travel(made: Plan, rng: np.random.Generator, user: int, number: in
         for c, city in enumerate(CITIES)
         if distance_km(home, c) > (3000 if domestic else 5000) and (city.country_iso_code == "US") == domestic
     ]
-    far = far or [c for c in range(len(CITIES)) if distance_km(home, c) > 3000]  # noqa: PLR2004 - kilometres
+    far = far or [c for c in range(len(CITIES)) if distance_km(home, c) > 3000]
     city = int(rng.choice(far))
     day = int(rng.integers(0, made.days))
     at = made.moment(rng, day, 2.5)
@@ -323,7 +190,7 @@ def _beside_listed(made: Plan, rng: np.random.Generator, user: int, number: int)
 def _traveller(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
     del number
     home = int(made.people.city[user])
-    city = int(rng.choice([c for c in range(len(CITIES)) if distance_km(home, c) > 1500]))  # noqa: PLR2004 - kilometres
+    city = int(rng.choice([c for c in range(len(CITIES)) if distance_km(home, c) > 1500]))
     flight_us = int((distance_km(home, city) / TRIP_SPEED_KMH + 2.0) * HOUR_US)
     day = int(rng.integers(1, made.days - 5))
     leave_us = made.start_us + day * DAY_US + int(rng.uniform(0, 12) * HOUR_US)
@@ -342,7 +209,7 @@ def _share_egress(made: Plan, rng: np.random.Generator, free: list[int], groups:
     addresses, p_office = list(people.addresses), people.p_office.copy()
     for _ in range(groups):
         cities, counts = np.unique(people.city[free], return_counts=True)
-        if not len(counts) or counts.max() < 3:  # noqa: PLR2004 - two are no crowd
+        if not len(counts) or counts.max() < 3:
             break
         city = int(cities[counts.argmax()])
         crowd = [u for u in free if people.city[u] == city][: min(8, 1 + len(free) // 20 + 2)]
