@@ -146,6 +146,13 @@ class Calendar:
         first, last = self.number(np.array([start, end - 1], np.int64)).tolist()
         return range(first, last + 1)
 
+    def skipped(self, low: int, high: int) -> list[int]:
+        """Return the windows in ``low .. high`` that never happened, such as a date that a zone jumped over."""
+        if self.zone == "UTC" or self.per != "1d":
+            return []
+        begins = [self.begin(n) for n in range(low, high + 2)]
+        return [low + i for i, (a, b) in enumerate(zip(begins, begins[1:], strict=False)) if a == b]
+
     def _guess(self, number: int) -> int:
         """Return an instant within some days of the begin of window ``number``."""
         if self.per == "1mo":

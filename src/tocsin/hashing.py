@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 """The fourth word of a free place of a table; no payload may take this value."""
 
+ORIGIN = np.int64(1 << 62)
+"""Added to times and window numbers that are kept as payloads, so that none is EMPTY and their order is kept."""
+
 WORDS = 4
 _FULL_TENTHS = 6
 
@@ -198,6 +201,16 @@ def find(table: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
+def find_pair(table: Any, a: Any, b: Any) -> Any:
+    """Return the place of key (a, b) in a table whose third word is payload too."""
+    mask = np.uint64(table.shape[0] - 1)
+    place = a & mask
+    while table[place, 3] != EMPTY and not (table[place, 0] == a and table[place, 1] == b):
+        place = (place + np.uint64(1)) & mask
+    return place
+
+
+@njit(cache=True, nogil=True, inline="always")
 def put(table: Any, place: Any, a: Any, b: Any, c: Any, payload: Any) -> None:
     """Write a key and its payload at a place that ``find`` returned."""
     table[place, 0] = a
@@ -207,21 +220,24 @@ def put(table: Any, place: Any, a: Any, b: Any, c: Any, payload: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _copy_kept(old: Any, new: Any, oldest: Any) -> Any:
+def _copy_kept(old: Any, new: Any, oldest: Any, pairs: Any) -> Any:
     kept = 0
     for i in range(old.shape[0]):
         if old[i, 3] != EMPTY and np.int64(old[i, 3]) >= oldest:
-            place = find(new, old[i, 0], old[i, 1], old[i, 2])
+            if pairs:
+                place = find_pair(new, old[i, 0], old[i, 1])
+            else:
+                place = find(new, old[i, 0], old[i, 1], old[i, 2])
             put(new, place, old[i, 0], old[i, 1], old[i, 2], old[i, 3])
             kept += 1
     return kept
 
 
-def make_room(table: Hashes, used: int, adding: int, oldest: int) -> tuple[Hashes, int]:
+def make_room(table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False) -> tuple[Hashes, int]:
     """Return a table with room for ``adding`` more keys and the number of keys it holds.
 
     When it must grow, keys whose payload (as int64) is below ``oldest`` are forgotten: that only frees memory,
-    since whoever reads a payload judges its age by itself.
+    since whoever reads a payload judges its age by itself. ``pairs`` says that the key is two words, not three.
     """
     if (used + adding) * 10 <= table.shape[0] * _FULL_TENTHS:
         return table, used
@@ -229,4 +245,4 @@ def make_room(table: Hashes, used: int, adding: int, oldest: int) -> tuple[Hashe
     live = int(((payload != EMPTY) & (payload.view(np.int64) >= oldest)).sum())
     places = max(1024, 1 << int((live + adding) * 2).bit_length())
     new = new_table(places)
-    return new, int(_copy_kept(table, new, oldest))
+    return new, int(_copy_kept(table, new, oldest, pairs))

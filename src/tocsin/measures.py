@@ -108,7 +108,7 @@ class _OfColumn(Spanned):
     """A measure of one numeric column; rows where it is null take no part."""
 
     column: str
-    scale: int = 1
+    scale: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,167 @@
+"""Measures that are not calendar windows: sliding, ever, previous event, first sighting, hours of the day.
+
+Enters: slot, time and increments of each event in (time, event_id) order, and the state arrays. Leaves: one or two
+output columns. Layer: kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tocsin.hashing import EMPTY, ORIGIN, find, mix, put
+from tocsin.kernels.windows import DISTINCT, NEVER, add, value_of
+
+
+@njit(cache=True, nogil=True)
+def run_sliding(
+    slot: Any, t: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
+    width: Any, queue: Any, queue_hashes: Any, ends: Any, acc: Any, out: Any,
+) -> Any:
+    """One queue of (time, slot, lane 0, lane 1) for all entities; what left ``(t - width, t]`` is taken out again.
+
+    ``ends`` holds head and tail; the queue has a power of two of rows. For distinct values the table counts how often a value stands in the window.
+    """
+    m, head, tail, new = queue.shape[0] - 1, ends[0], ends[1], 0
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        while tail < head and queue[tail & m, 0] <= t[i] - width:
+            e = queue[tail & m]
+            if op == DISTINCT:
+                h = queue_hashes[tail & m]
+                place = find(table, h[0], h[1], np.uint64(e[1]))
+                table[place, 3] -= np.uint64(1)
+                if table[place, 3] == 0:
+                    acc[e[1], 0] -= 1
+            else:
+                acc[e[1], 0] -= e[2]
+                if acc.shape[1] > 1:
+                    acc[e[1], 1] -= e[3]
+            tail += 1
+        s = slot[i]
+        e = queue[head & m]
+        e[0], e[1], e[2], e[3] = t[i], s, p[i], q[i]
+        if op == DISTINCT:
+            queue_hashes[head & m] = hashes[i]
+            place = find(table, hashes[i, 0], hashes[i, 1], np.uint64(s))
+            if table[place, 3] == EMPTY:
+                put(table, place, hashes[i, 0], hashes[i, 1], np.uint64(s), np.uint64(0))
+                new += 1
+            if table[place, 3] == 0:
+                acc[s, 0] += 1
+            table[place, 3] += np.uint64(1)
+            out[i] = min(acc[s, 0], bound)
+        else:
+            add(op, acc[s], p[i], q[i])
+            out[i] = value_of(op, acc[s, 0], acc[s, 1] if acc.shape[1] > 1 else 0, scale)
+        head += 1
+    ends[0], ends[1] = head, tail
+    return new
+
+
+@njit(cache=True, nogil=True)
+def run_ever(
+    slot: Any, t: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
+    forget: Any, last: Any, epoch: Any, acc: Any, out: Any,
+) -> Any:
+    """Accumulate for good; a silence longer than ``forget`` (0 = never) starts the entity anew."""
+    new = 0
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        s = slot[i]
+        if forget and last[s] != NEVER and t[i] - last[s] > forget:
+            acc[s] = 0
+            epoch[s] += 1
+        last[s] = t[i]
+        one = p[i]
+        if op == DISTINCT:
+            one = 0
+            if acc[s, 0] < bound:
+                a = hashes[i, 0] ^ mix(epoch[s])
+                place = find(table, a, hashes[i, 1], np.uint64(s))
+                if table[place, 3] == EMPTY:
+                    put(table, place, a, hashes[i, 1], np.uint64(s), np.uint64(0))
+                    one = 1
+                    new += 1
+        add(op, acc[s], one, q[i])
+        out[i] = value_of(op, acc[s, 0], acc[s, 1] if acc.shape[1] > 1 else 0, scale)
+    return new
+
+
+@njit(cache=True, nogil=True)
+def run_previous(slot: Any, t: Any, columns: Any, mask: Any, forget: Any, last: Any, kept: Any, out_t: Any, out: Any) -> None:
+    """Hand out the remembered columns of the entity's previous event, then remember this one's. Shapes (columns, rows)."""
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        s = slot[i]
+        if last[s] != NEVER and not (forget and t[i] - last[s] > forget):
+            out_t[i] = last[s]
+            for c in range(columns.shape[0]):
+                out[c, i] = kept[c, s]
+        last[s] = t[i]
+        for c in range(columns.shape[0]):
+            kept[c, s] = columns[c, i]
+
+
+@njit(cache=True, nogil=True)
+def run_first_seen(slot: Any, t: Any, hashes: Any, mask: Any, forget: Any, table: Any, known: Any, out: Any, out_known: Any) -> Any:
+    """Say whether a value is new to its entity; the payload is the time of its last sighting. Return how many places were taken."""
+    taken = 0
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        s = slot[i]
+        place = find(table, hashes[i, 0], hashes[i, 1], np.uint64(s))
+        free = table[place, 3] == EMPTY
+        new = free or (forget and t[i] - (np.int64(table[place, 3]) - ORIGIN) > forget)
+        out[i] = 1.0 if new else 0.0
+        out_known[i] = known[s]
+        known[s] += 1 if new else 0
+        taken += 1 if free else 0
+        put(table, place, hashes[i, 0], hashes[i, 1], np.uint64(s), np.uint64(t[i] + ORIGIN))
+    return taken
+
+
+@njit(cache=True, nogil=True)
+def run_hours(slot: Any, hour: Any, mask: Any, counts: Any, out: Any, out_total: Any) -> None:
+    """Count the entity's events by local clock hour; ``counts`` has 24 columns and their sum in a 25th."""
+    for i in range(slot.size):
+        if mask[i]:
+            c = counts[slot[i]]
+            c[hour[i]] += 1
+            c[24] += 1
+            out[i] = c[hour[i]]
+            out_total[i] = c[24]
+
+
+@njit(cache=True, nogil=True)
+def look_up_slots(hashes: Any, known: Any, table: Any, n: Any, slot: Any, fresh: Any) -> Any:
+    """Give each entity its dense number; ``fresh`` lists the rows that brought a new one. Return how many there are now."""
+    n_fresh = 0
+    for i in range(slot.size):
+        if not known[i]:
+            continue
+        place = find(table, hashes[i, 0], hashes[i, 1], np.uint64(0))
+        if table[place, 3] == EMPTY:
+            put(table, place, hashes[i, 0], hashes[i, 1], np.uint64(0), np.uint64(n))
+            fresh[n_fresh] = i
+            n_fresh += 1
+            n += 1
+        slot[i] = np.int64(table[place, 3])
+    return n, n_fresh
+
+
+@njit(cache=True, nogil=True)
+def keep_peaks(slot: Any, score: Any, t: Any, best: Any, best_t: Any, best_row: Any) -> None:
+    """Keep each entity's highest score, its first time, and the row of this batch (or -1) that brought it."""
+    for i in range(slot.size):
+        s = slot[i]
+        if s >= 0 and score[i] > best[s]:
+            best[s] = score[i]
+            best_t[s] = t[i]
+            best_row[s] = i

@@ -1,0 +1,232 @@
+"""Calendar windows: the running value of each entity, its ring of closed windows, and baselines over the ring.
+
+Enters: slot, window number and increments of each event in (time, event_id) order, and the state arrays. Leaves:
+the running value and the baselines of each event. Layer: kernels.
+
+An accumulator has two lanes: lane 0 counts the events (or those of the denominator), lane 1 adds, or keeps the
+extreme. The current window of an entity lives in ``acc``; when the entity is touched in a later window, the lanes
+move into ``ring[window % K]``, so midnight costs nothing and a step costs what it touches. A lane 0 below zero
+marks a window that a baseline leaves out because the detection fired in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tocsin.hashing import EMPTY, ORIGIN, find, mix, put
+from tocsin.kernels.statistics import summarise
+
+COUNT, SUM, MEAN, MIN, MAX, RATIO, DISTINCT = 0, 1, 2, 3, 4, 5, 6
+NEVER = np.int64(-(1 << 62))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def value_of(op: Any, lane0: Any, lane1: Any, scale: Any) -> Any:
+    """Return the value of an accumulator, NaN where it has none."""
+    if op in (COUNT, DISTINCT):
+        return float(lane0)
+    if op == RATIO:
+        return np.nan if lane0 == 0 else lane1 / lane0
+    if op == MEAN:
+        return np.nan if lane0 == 0 else lane1 / (lane0 * scale)
+    return lane1 / scale
+
+
+@njit(cache=True, nogil=True, inline="always")
+def add(op: Any, lanes: Any, p: Any, q: Any) -> None:
+    """Add one event to the two lanes."""
+    if lanes.size > 1:
+        if op == MIN:
+            lanes[1] = q if lanes[0] == 0 else min(lanes[1], q)
+        elif op == MAX:
+            lanes[1] = q if lanes[0] == 0 else max(lanes[1], q)
+        else:
+            lanes[1] += q
+    lanes[0] += p
+
+
+@njit(cache=True, nogil=True)
+def advance(s: Any, d: Any, win: Any, acc: Any, ring: Any, fired: Any) -> None:
+    """Move entity ``s`` to window ``d``: its lanes enter the ring, the windows between are empty."""
+    last, size = win[s], ring.shape[1]
+    if size and last != NEVER:
+        if d - last > size:
+            ring[s] = 0
+        else:
+            for lane in range(acc.shape[1]):
+                ring[s, last % size, lane] = acc[s, lane]
+                for j in range(last + 1, d):
+                    ring[s, j % size, lane] = 0
+            if fired.size and fired[s] == last and acc[s, 0] >= 0:
+                ring[s, last % size, 0] = -1 - acc[s, 0]
+    for lane in range(acc.shape[1]):
+        acc[s, lane] = 0
+    win[s] = d
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_in(ordered: Any, x: Any) -> Any:
+    if ordered.size == 0:
+        return False
+    i = np.searchsorted(ordered, x)
+    return i < ordered.size and ordered[i] == x
+
+
+@njit(cache=True, nogil=True)
+def gather_baseline(
+    s: Any, d: Any, windows: Any, stride: Any, op: Any, scale: Any, win: Any, acc: Any, ring: Any, first: Any, missing: Any, fired: Any, values: Any
+) -> Any:
+    """Write the baseline of window ``d`` into ``values``, oldest first; return how many there are."""
+    size, n, last = ring.shape[1], 0, win[s]
+    empty_is_zero = op in (COUNT, SUM, DISTINCT)
+    for back in range(windows, 0, -1):
+        j = d - back * stride
+        if j < first[s] or first[s] == NEVER:
+            continue
+        lane0, lane1 = np.int64(0), np.int64(0)
+        if j == last:
+            lane0 = acc[s, 0]
+            if acc.shape[1] > 1:
+                lane1 = acc[s, 1]
+            if fired.size and fired[s] == j:
+                lane0 = -1
+        elif last - size <= j < last:
+            lane0 = ring[s, j % size, 0]
+            if acc.shape[1] > 1:
+                lane1 = ring[s, j % size, 1]
+        if lane0 > 0:
+            values[n] = value_of(op, lane0, lane1, scale)
+            n += 1
+        elif lane0 == 0 and empty_is_zero and not _is_in(missing, j):
+            values[n] = 0.0
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_new(table: Any, s: Any, d: Any, h1: Any, h2: Any) -> Any:
+    """Remember a value of a window; return 1 when it was not there."""
+    a = h1 ^ mix(d)
+    place = find(table, a, h2, np.uint64(s))
+    if table[place, 3] != EMPTY:
+        return 0
+    put(table, place, a, h2, np.uint64(s), np.uint64(d + ORIGIN))
+    return 1
+
+
+@njit(cache=True, nogil=True)
+def run_windows(
+    slot: Any, window: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
+    win: Any, acc: Any, ring: Any, first: Any, fired: Any, missing: Any, touched: Any, n_touched: Any,
+    spans: Any, codes: Any, quantiles: Any, base_win: Any, base: Any, values: Any, out_value: Any, out_base: Any,
+) -> Any:
+    """Fold the events into the windows. Return the length of ``touched`` and how many distinct values were new."""
+    new = 0
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        s, d = slot[i], window[i]
+        if win[s] != d:
+            if first[s] == NEVER:
+                first[s] = d
+            advance(s, d, win, acc, ring, fired)
+            if touched.size:
+                touched[n_touched] = s
+                n_touched += 1
+        one = p[i]
+        if op == DISTINCT:
+            one = 0 if acc[s, 0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
+            new += one
+        add(op, acc[s], one, q[i])
+        lane1 = acc[s, 1] if acc.shape[1] > 1 else 0
+        out_value[i] = value_of(op, acc[s, 0], lane1, scale)
+        for b in range(spans.shape[0]):
+            if base_win[b, s] != d:
+                n = gather_baseline(s, d, spans[b, 0], spans[b, 1], op, scale, win, acc, ring, first, missing, fired, values)
+                summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[b, s])
+                base_win[b, s] = d
+            for k in range(out_base.shape[1]):
+                out_base[b, k, i] = base[b, s, k]
+    return n_touched, new
+
+
+@njit(cache=True, nogil=True)
+def run_late(
+    slot: Any, window: Any, p: Any, q: Any, op: Any, bound: Any, hashes: Any, table: Any, win: Any, acc: Any, ring: Any, first: Any, fired: Any,
+    touched: Any, n_touched: Any, touched_window: Any,
+) -> Any:
+    """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring."""
+    new, too_old, size = 0, 0, ring.shape[1]
+    for i in range(slot.size):
+        s, d = slot[i], window[i]
+        if first[s] == NEVER or d < first[s]:
+            first[s] = d
+        if win[s] == NEVER or d > win[s]:
+            advance(s, d, win, acc, ring, fired)
+            if touched.size and d == touched_window:
+                touched[n_touched] = s
+                n_touched += 1
+        elif d < win[s] - size:
+            too_old += 1
+            continue
+        lanes = acc[s] if d == win[s] else ring[s, d % size]
+        left_out = lanes[0] < 0
+        if left_out:
+            lanes[0] = -1 - lanes[0]
+        one = p[i]
+        if op == DISTINCT:
+            one = 0 if lanes[0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
+            new += one
+        add(op, lanes, one, q[i])
+        if left_out:
+            lanes[0] = -1 - lanes[0]
+    return n_touched, new, too_old
+
+
+@njit(cache=True, nogil=True)
+def run_notebook(slot: Any, window: Any, value: Any, mask: Any, seen: Any, last: Any, past: Any, days: Any, out: Any) -> None:
+    """The workshop notebook's ``expanding(7).mean()``: the mean over all days with events, today's running value included."""
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        s = slot[i]
+        if seen[s] != window[i]:
+            if seen[s] != NEVER:
+                past[s] += last[s]
+                days[s] += 1
+            seen[s] = window[i]
+        last[s] = value[i]
+        out[1, i] = days[s] + 1
+        out[0, i] = (past[s] + value[i]) / out[1, i]
+
+
+@njit(cache=True, nogil=True)
+def population_values(touched: Any, op: Any, scale: Any, acc: Any) -> Any:
+    """Return the final values of the entities touched in the window just closed, in ascending order."""
+    values, n = np.empty(touched.size), 0
+    for s in touched:
+        lane1 = acc[s, 1] if acc.shape[1] > 1 else 0
+        v = value_of(op, acc[s, 0], lane1, scale)
+        if not np.isnan(v):
+            values[n] = v
+            n += 1
+    return np.sort(values[:n])
+
+
+@njit(cache=True, nogil=True)
+def population_baselines(
+    touched: Any, d: Any, span: Any, codes: Any, quantiles: Any, op: Any, scale: Any, win: Any, acc: Any, ring: Any, first: Any, missing: Any, fired: Any
+) -> Any:
+    """Return the first statistic of each touched entity's own baseline as of window ``d``, in ascending order."""
+    result, n = np.empty(touched.size), 0
+    values, out = np.empty(span[0]), np.empty(codes.size + 1)
+    for s in touched:
+        k = gather_baseline(s, d, span[0], span[1], op, scale, win, acc, ring, first, missing, fired, values)
+        summarise(values, k, codes, quantiles, span[2], out)
+        if not np.isnan(out[0]):
+            result[n] = out[0]
+            n += 1
+    return np.sort(result[:n])

@@ -1,0 +1,13 @@
+"""Running state of measures and fits: NumPy arrays by entity slot, advanced by one batch at a time.
+
+Enters: ``Rows``, the events of one batch in (time, event_id) order. Leaves: output columns, and the state as named
+arrays that can be saved and restored. Layer: above ``kernels``, ``measures`` and ``fits``; below detections.
+"""
+
+from tocsin.running.limits import LimitState
+from tocsin.running.rows import Rows
+from tocsin.running.spans import EverState, FirstSeenState, HoursState, PreviousState, SlidingState
+from tocsin.running.state import Arrays, Running
+from tocsin.running.windowed import WindowState
+
+__all__ = ["Arrays", "EverState", "FirstSeenState", "HoursState", "LimitState", "PreviousState", "Rows", "Running", "SlidingState", "WindowState"]

@@ -1,0 +1,117 @@
+"""The events of one batch as the measures see them: columns computed once and shared.
+
+Enters: a frame in (time, event_id) order with the entity slots. Leaves: int64 and bool arrays, memoised by what
+they are, so that twenty rules over one zone compute its day numbers once. Layer: running.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tocsin.calendars import Calendar, local_hour
+from tocsin.expressions import canonical
+from tocsin.hashing import hash_column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tocsin.hashing import Hashes
+    from tocsin.measures import Hours, Spanned
+
+    Int64s = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+
+@dataclass
+class Rows:
+    """A batch: ``frame`` (any columns), ``t`` (int64 microseconds), ``slots`` by entity column (-1 where null)."""
+
+    frame: pl.DataFrame
+    t: Int64s
+    slots: dict[str, Int64s]
+    key: bytes
+    _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return self.t.size
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Return the events ``start .. stop``, sharing memory."""
+        part = Rows(self.frame[start:stop], self.t[start:stop], {k: v[start:stop] for k, v in self.slots.items()}, self.key)
+        part._memo = {k: v[start:stop] for k, v in self._memo.items() if isinstance(v, np.ndarray)}
+        return part
+
+    def windows(self, calendar: Calendar) -> Int64s:
+        """Return the window number of each event."""
+        return self._once(("window", calendar.per, calendar.zone, calendar.rounded), lambda: calendar.number(self.t))
+
+    def hours(self, measure: Hours) -> Int64s:
+        """Return the local clock hour of each event."""
+        return self._once(("hour", measure.zone), lambda: local_hour(self.t, Calendar("1h", measure.zone)))
+
+    def holds(self, expression: pl.Expr) -> Mask:
+        """Return where a boolean expression is true; null counts as false."""
+        return self._once(("holds", canonical(expression)), lambda: self._evaluate(expression))
+
+    def takes_part(self, expression: pl.Expr, entity: str) -> Mask:
+        """Return where an event matches ``expression`` and has an entity."""
+        return self._once(("part", canonical(expression), entity), lambda: self.holds(expression) & (self.slots[entity] >= 0))
+
+    def present(self, column: str) -> Mask:
+        """Return where a column is neither null nor NaN."""
+        return self._once(("present", column), lambda: self._present(self.frame[column]))
+
+    def hashes(self, column: str) -> Hashes:
+        """Return keyed hashes of a column, shape (rows, 2)."""
+        return self._once(("hash", column), lambda: hash_column(self.frame[column], self.key))
+
+    def ones(self) -> Int64s:
+        """Return as many ones as there are events."""
+        return self._once("ones", lambda: np.ones(len(self), np.int64))
+
+    def zeros(self) -> Int64s:
+        """Return as many zeros as there are events."""
+        return self._once("zeros", lambda: np.zeros(len(self), np.int64))
+
+    def scaled(self, column: str, scale: int | None) -> Int64s:
+        """Return a numeric column as integers of ``1 / scale``; nulls become zero (mask them with ``present``)."""
+        return self._once(("scaled", column, scale), lambda: _scaled(self.frame[column], scale or 1))
+
+    def increments(self, measure: Spanned) -> tuple[Int64s, Int64s]:
+        """Return what each event adds to the two lanes of an accumulator."""
+        kind = type(measure).__name__
+        if kind == "Ratio":
+            den, num = self.holds(measure.den), self.holds(measure.num)  # type: ignore[attr-defined]
+            return den.astype(np.int64), num.astype(np.int64)
+        if kind in {"Count", "Distinct"}:
+            return self.ones(), self.zeros()
+        return self.ones(), self.scaled(measure.column, measure.scale)  # type: ignore[attr-defined]
+
+    def _once(self, key: Any, make: Any) -> Any:
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def _evaluate(self, expression: pl.Expr) -> Mask:
+        result = self.frame.select(expression.alias("holds"))["holds"]
+        if len(result) == 1 and len(self) != 1:  # a literal
+            result = pl.repeat(result[0], len(self), eager=True)
+        return np.ascontiguousarray(result.fill_null(value=False).to_numpy(), dtype=np.bool_)
+
+    @staticmethod
+    def _present(column: pl.Series) -> Mask:
+        there = column.is_not_null()
+        if column.dtype.is_float():
+            there &= column.is_not_nan().fill_null(value=False)
+        return np.ascontiguousarray(there.to_numpy())
+
+
+def _scaled(column: pl.Series, scale: int) -> Int64s:
+    if column.dtype.is_float():
+        return np.rint(column.fill_nan(None).fill_null(0).to_numpy() * scale).astype(np.int64)
+    return np.ascontiguousarray(column.cast(pl.Int64).fill_null(0).to_numpy()) * scale

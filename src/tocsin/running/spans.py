@@ -1,0 +1,209 @@
+"""Measures that are not calendar windows: sliding, ever, previous event, first sighting, hours of the day.
+
+Enters: rows in (time, event_id) order. Leaves: ``value`` and the other columns of each measure. Late events do not
+enter them: they have no boundary at which an earlier value could be corrected. Layer: running.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from tocsin.calendars import duration_us
+from tocsin.hashing import ORIGIN, make_room, new_table
+from tocsin.kernels import streams
+from tocsin.kernels import windows as k
+from tocsin.measures import Distinct
+from tocsin.running.state import Arrays, Saved, grow, lanes, operation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tocsin.measures import FirstSeen, Hours, Previous, Spanned
+    from tocsin.running.rows import Rows
+
+
+class _Accumulating(Saved):
+    """What sliding and ever have in common: lanes by slot, and a table for distinct values."""
+
+    def __init__(self, measure: Spanned, on: pl.Expr, entity: str) -> None:
+        self.measure, self.on, self.entity = measure, on, entity
+        self.op = operation(measure)
+        self.scale = float(getattr(measure, "scale", None) or 1)
+        self.bound = measure.bound if isinstance(measure, Distinct) else 0
+        self.acc = np.zeros((0, lanes(self.op)), np.int64)
+        self.table, self.used = new_table(), 0
+
+    def _inputs(self, rows: Rows, oldest: int) -> tuple[Any, ...]:
+        """Return mask, increments and hashes; the table has room for every event afterwards."""
+        mask = rows.takes_part(self.on, self.entity)
+        if column := getattr(self.measure, "column", None):
+            mask = mask & rows.present(column)
+        p, q = rows.increments(self.measure)
+        hashes = np.zeros((0, 2), np.uint64)
+        if self.op == k.DISTINCT:
+            hashes = rows.hashes(column)
+            self.table, self.used = make_room(self.table, self.used, len(rows), oldest)
+        return mask, p, q, hashes
+
+
+class SlidingState(_Accumulating):
+    """``(t - width, t]`` by one queue for all entities."""
+
+    kept: ClassVar[tuple[str, ...]] = ("acc", "table", "used", "queue", "queue_hashes", "ends")
+
+    def __init__(self, measure: Spanned, on: pl.Expr, entity: str) -> None:
+        """Start with an empty queue."""
+        super().__init__(measure, on, entity)
+        self.width = duration_us(measure.sliding or "0s")
+        self.queue = np.zeros((1024, 4), np.int64)
+        self.queue_hashes = np.zeros((1024 if self.op == k.DISTINCT else 1, 2), np.uint64)
+        self.ends = np.zeros(2, np.int64)
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch in and return its running values."""
+        self.acc = grow(self.acc, n_slots, 0)
+        self._lengthen(len(rows))
+        mask, p, q, hashes = self._inputs(rows, oldest=1)
+        out = np.full(len(rows), np.nan)
+        self.used += streams.run_sliding(
+            rows.slots[self.entity], rows.t, p, q, mask, self.op, self.scale, self.bound, hashes, self.table,
+            self.width, self.queue, self.queue_hashes, self.ends, self.acc, out,
+        )  # fmt: skip
+        return {"value": out}
+
+    def _lengthen(self, adding: int) -> None:
+        """Make room in the queue; rows keep their place modulo its length."""
+        head, tail = self.ends.tolist()
+        have = self.queue.shape[0]
+        if head - tail + adding <= have:
+            return
+        size = 1 << (head - tail + adding).bit_length()
+        old = np.arange(tail, head)
+        queue = np.zeros((size, 4), np.int64)
+        queue[old & (size - 1)] = self.queue[old & (have - 1)]
+        if self.op == k.DISTINCT:
+            hashes = np.zeros((size, 2), np.uint64)
+            hashes[old & (size - 1)] = self.queue_hashes[old & (have - 1)]
+            self.queue_hashes = hashes
+        self.queue = queue
+
+
+class EverState(_Accumulating):
+    """Everything so far, begun anew after ``forget_after`` of silence."""
+
+    kept: ClassVar[tuple[str, ...]] = ("acc", "table", "used", "last", "epoch")
+
+    def __init__(self, measure: Spanned, on: pl.Expr, entity: str) -> None:
+        """Start knowing nobody."""
+        super().__init__(measure, on, entity)
+        self.forget = duration_us(measure.forget_after) if measure.forget_after else 0
+        self.last, self.epoch = np.full(0, k.NEVER), np.zeros(0, np.int64)
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch in and return its running values."""
+        self.acc, self.last, self.epoch = grow(self.acc, n_slots, 0), grow(self.last, n_slots, k.NEVER), grow(self.epoch, n_slots, 0)
+        mask, p, q, hashes = self._inputs(rows, oldest=0)
+        out = np.full(len(rows), np.nan)
+        self.used += streams.run_ever(
+            rows.slots[self.entity], rows.t, p, q, mask, self.op, self.scale, self.bound, hashes, self.table,
+            self.forget, self.last, self.epoch, self.acc, out,
+        )  # fmt: skip
+        return {"value": out}
+
+
+class PreviousState(Saved):
+    """The remembered columns of each entity's previous event. Numbers are kept as float64, text by a list of values."""
+
+    kept: ClassVar[tuple[str, ...]] = ("last", "numbers", "texts")
+
+    def __init__(self, measure: Previous, on: pl.Expr, entity: str) -> None:
+        """Start with nothing remembered."""
+        self.measure, self.on, self.entity = measure, on, entity
+        self.columns = [c for c in measure.columns if c != "timestamp"]
+        self.forget = duration_us(measure.forget_after) if measure.forget_after else 0
+        self.last = np.full(0, k.NEVER)
+        self.numbers = np.full((len(self.columns), 0), np.nan)
+        self.texts = np.zeros(0, object)
+        self._code: dict[str, int] = {}
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Hand out what was remembered and remember the batch."""
+        self.last = grow(self.last, n_slots, k.NEVER)
+        self.numbers = grow(self.numbers, n_slots, np.nan, 1)
+        mask = rows.takes_part(self.on, self.entity)
+        given = np.array([self._as_numbers(rows.frame[c]) for c in self.columns]).reshape(len(self.columns), len(rows))
+        out_t, out = np.full(len(rows), k.NEVER), np.full((len(self.columns), len(rows)), np.nan)
+        streams.run_previous(rows.slots[self.entity], rows.t, given, mask, self.forget, self.last, self.numbers, out_t, out)
+        columns: Arrays = {"timestamp": out_t}
+        for name, values in zip(self.columns, out, strict=True):
+            columns[name] = self._as_texts(values) if rows.frame.schema[name] == pl.String else values
+        return columns
+
+    def _as_numbers(self, column: pl.Series) -> NDArray[np.float64]:
+        if column.dtype != pl.String:
+            return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        distinct = column.unique(maintain_order=True).drop_nulls().to_list()
+        for text in distinct:
+            self._code.setdefault(text, len(self._code))
+        codes = column.replace_strict(distinct, [self._code[x] for x in distinct], return_dtype=pl.Float64, default=None)
+        return codes.fill_null(np.nan).to_numpy()
+
+    def _as_texts(self, codes: NDArray[np.float64]) -> NDArray[Any]:
+        known = np.array([*self._code, None], object)
+        return known[np.where(np.isnan(codes), len(known) - 1, codes).astype(np.int64)]
+
+    def arrays(self) -> Arrays:
+        """Return the state as named arrays; the texts in the order of their codes."""
+        self.texts = np.array(list(self._code), object)
+        return super().arrays()
+
+    def restore(self, saved: Arrays) -> None:
+        """Take over saved arrays and number the texts as before."""
+        super().restore(saved)
+        self._code = {text: i for i, text in enumerate(self.texts.tolist())}
+
+
+class FirstSeenState(Saved):
+    """Which values each entity has shown, and when last."""
+
+    kept: ClassVar[tuple[str, ...]] = ("known", "table", "used")
+
+    def __init__(self, measure: FirstSeen, on: pl.Expr, entity: str) -> None:
+        """Start with nothing seen."""
+        self.measure, self.on, self.entity = measure, on, entity
+        self.forget = duration_us(measure.forget_after) if measure.forget_after else 0
+        self.known = np.zeros(0, np.int64)
+        self.table, self.used = new_table(), 0
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch in; say for each event whether its value was new, and how many were known."""
+        self.known = grow(self.known, n_slots, 0)
+        oldest = int(rows.t[0]) + int(ORIGIN) - self.forget if self.forget and len(rows) else 0
+        self.table, self.used = make_room(self.table, self.used, len(rows), oldest)
+        mask = rows.takes_part(self.on, self.entity) & rows.present(self.measure.column)
+        out, known = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        self.used += streams.run_first_seen(
+            rows.slots[self.entity], rows.t, rows.hashes(self.measure.column), mask, self.forget, self.table, self.known, out, known
+        )
+        return {"value": out, "known": known}
+
+
+class HoursState(Saved):
+    """Each entity's events by local clock hour."""
+
+    kept: ClassVar[tuple[str, ...]] = ("counts",)
+
+    def __init__(self, measure: Hours, on: pl.Expr, entity: str) -> None:
+        """Start at zero."""
+        self.measure, self.on, self.entity = measure, on, entity
+        self.counts = np.zeros((0, 25), np.int64)
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch in; return the count of the event's hour and of all hours."""
+        self.counts = grow(self.counts, n_slots, 0)
+        out, total = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        streams.run_hours(rows.slots[self.entity], rows.hours(self.measure), rows.takes_part(self.on, self.entity), self.counts, out, total)
+        return {"value": out, "total": total}

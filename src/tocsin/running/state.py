@@ -1,0 +1,80 @@
+"""What all running states share: arrays by slot that grow, named arrays that are saved.
+
+Enters: array names. Leaves: ``arrays()`` and ``restore()`` for each state. Layer: running.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from tocsin.kernels import windows as k
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tocsin.measures import Spanned
+    from tocsin.running.rows import Rows
+
+Arrays = dict[str, "NDArray[Any]"]
+
+OPS = {"Count": k.COUNT, "Sum": k.SUM, "Mean": k.MEAN, "Min": k.MIN, "Max": k.MAX, "Ratio": k.RATIO, "Distinct": k.DISTINCT}
+ONE_LANE = {k.COUNT, k.DISTINCT}
+
+
+def grow(array: NDArray[Any], n: int, fill: Any, axis: int = 0) -> NDArray[Any]:
+    """Return ``array`` with at least ``n`` places along ``axis``; new places hold ``fill``. Doubles, so growing is cheap."""
+    have = array.shape[axis]
+    if have >= n:
+        return array
+    shape = list(array.shape)
+    shape[axis] = max(n, 2 * have)
+    bigger = np.full(shape, fill, array.dtype)
+    bigger[tuple(slice(None) if a != axis else slice(0, have) for a in range(array.ndim))] = array
+    return bigger
+
+
+def lanes(op: int) -> int:
+    """Return how many lanes an accumulator has."""
+    return 1 if op in ONE_LANE else 2
+
+
+def operation(measure: Spanned) -> int:
+    """Return the code of a measure's arithmetic."""
+    return OPS[type(measure).__name__]
+
+
+class Running(Protocol):
+    """The state of one measure (or fit), shared by every detection that asks for the same."""
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch into the state; return output columns, NaN where an event took no part."""
+
+    def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:
+        """Set late events aside until the first boundary after ``floor``."""
+
+    def arrays(self) -> Arrays:
+        """Return the state as named arrays."""
+
+    def restore(self, saved: Arrays) -> None:
+        """Take over saved arrays."""
+
+
+class Saved:
+    """Saving and restoring for states whose whole content is the attributes named in ``kept``."""
+
+    kept: ClassVar[tuple[str, ...]] = ()
+
+    def arrays(self) -> Arrays:
+        """Return the state as named arrays."""
+        return {name: np.asarray(getattr(self, name)) for name in self.kept}
+
+    def restore(self, saved: Arrays) -> None:
+        """Take over saved arrays; whole numbers come back as such."""
+        for name in self.kept:
+            array = saved[name]
+            setattr(self, name, array.copy() if array.ndim else array.item())
+
+    def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:
+        """Leave late events out: what is not a calendar window has no boundary at which they could enter."""
