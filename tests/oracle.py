@@ -87,17 +87,18 @@ def value_of(measure: measures.Measure, rows: Sequence[Match]) -> float | None:
     if isinstance(measure, measures.Ratio):
         denominator = sum(m.den for m in rows)
         return sum(m.num for m in rows) / denominator if denominator else None
-    whole = [units(m.x, measure.scale) for m in rows]  # type: ignore[attr-defined]
+    scale = getattr(measure, "scale", None) or 1
+    whole = [units(m.x, scale) for m in rows]
     if isinstance(measure, measures.Sum):
-        return sum(whole) / measure.scale
+        return sum(whole) / scale
     if not whole:
         return None
     if isinstance(measure, measures.Mean):
-        return sum(whole) / (len(whole) * measure.scale)
+        return sum(whole) / (len(whole) * scale)
     if isinstance(measure, measures.Min):
-        return min(whole) / measure.scale
+        return min(whole) / scale
     if isinstance(measure, measures.Max):
-        return max(whole) / measure.scale
+        return max(whole) / scale
     raise TypeError(measure)
 
 

@@ -196,6 +196,11 @@ class _Clocks:
             candidates.append(self.top[partition] - self.lateness)
         return max(candidates) if candidates else None
 
+    def now(self, partition: str | None) -> int | None:
+        """The clock by which ids are forgotten; a partition that is new or lags behind does not remember for longer."""
+        candidates = [self.frontier + self.lateness] if self.frontier is not None else []
+        return max([*candidates, self.top[partition]] if partition in self.top else candidates, default=None)
+
     def advance(self) -> None:
         awake = [top - self.lateness for p, top in self.top.items() if p not in self.idle]
         if awake:
@@ -253,13 +258,13 @@ def _fate(
     partition = row.get("partition")
     key = (row.get("source"), row["event_id"])
     if key in remembered:
-        top_then, content_then = remembered[key]
-        top_now = clocks.top.get(partition)
-        if top_now is None or top_now - top_then <= dedup_horizon:
+        stamp, content_then = remembered[key]
+        now = clocks.now(partition)
+        if now is None or now - stamp <= dedup_horizon:
             return ("duplicate" if content == content_then else "conflict"), None
     bar = clocks.bar(partition)
     clocks.top[partition] = max(us, clocks.top.get(partition, us))
     clocks.idle.discard(partition)
     clocks.advance()
-    remembered[key] = (clocks.top[partition], content)
+    remembered[key] = (clocks.now(partition) or us, content)
     return ("late", bar) if bar is not None and us < bar else ("ok", None)
