@@ -2,23 +2,26 @@
 
 Enters: the answers of two contestants. Leaves: what differs, or nothing. Layer: none (outside the package).
 
-A1  mails with more than 10 recipients and an attached .exe                       -> event_id, score = recipients
-A3  events whose source or destination address is listed                         -> event_id, score = 1
-A4  user-days with more than 3 times the user's own mean mails a day              -> user_id, day, score = the ratio
-    (the mean of the up to 28 days before, from the user's first mail on; days without mail count as zero; 7 days at least)
-A6  user-days above the population's mean + 3 standard deviations of the day before -> user_id, day, score = (n - mean) / sd
+A1  mails with more than 10 recipients and an attached .exe: event_id, score = recipients
+A3  events whose source or destination address is listed: event_id, score = 1
+A4  user-days with more than 3 times the user's own mean of mails a day: user_id, day, score = n / mean
+    (the mean of the up to 28 days before, from the user's first mail on, 7 at least; days without mail count as zero)
+A6  user-days above the mean + 3 standard deviations of the population's day before: user_id, day, score = (n - mean) / sd
     (the population: users with at least one mail that day; 30 users at least)
-A7  events that would have needed more than 900 km/h since the user's previous event -> event_id, score = km/h
-    (between the places of the source addresses; spherical earth projected to a plane; 1 s at least; the notebook's A7)
+A7  events that would have needed more than 900 km/h since the user's previous event: event_id, score = km/h
+    (between the places of the source addresses; spherical earth projected to a plane; 1 s at least)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import polars as pl
 
 from benchmarks.data import Data
+
+Answers = dict[str, pl.DataFrame]
 
 MAX_RECIPIENTS = 10
 OWN_FACTOR = 3.0
@@ -49,17 +52,17 @@ SCORE_TOLERANCE = 1e-9  # engines add floats in different orders
 
 
 class Contestant(Protocol):
-    """One way to compute the analyses. `prepare` (loading references) is not timed; each analysis is."""
+    """One way to compute the analyses. `prepare` (loading references) is not timed; each step is."""
 
     def prepare(self, data: Data) -> None:
         """Load the references and whatever else is kept between runs."""
 
-    def run(self) -> dict[str, pl.DataFrame]:
-        """Compute all analyses from the Parquet file: name -> keys and score."""
+    def steps(self) -> dict[str, Callable[[], Answers]]:
+        """What is timed, one after another: label -> computation from the Parquet file to answers (keys and score)."""
 
 
-def differences(expected: dict[str, pl.DataFrame], found: dict[str, pl.DataFrame]) -> list[str]:
-    """Return one line for each analysis whose answers differ: rows on one side only, or scores further off than rounding."""
+def differences(expected: Answers, found: Answers) -> list[str]:
+    """Return a line for each analysis that differs: rows on one side only, or scores further off than rounding."""
     lines = []
     for name, keys in KEYS.items():
         if name not in found:

@@ -5,6 +5,7 @@ Enters: the made data. Leaves: five answers. Layer: none (outside the package).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,14 @@ import polars as pl
 from benchmarks import analyses as an
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.analyses import Answers
     from benchmarks.data import Data
+
+
+def _answer(name: str, way: Callable[[], pd.DataFrame]) -> Answers:
+    return {name: pl.from_pandas(way().reset_index(drop=True))}
 
 
 class Rival:
@@ -28,10 +36,10 @@ class Rival:
         self.latitude, self.longitude = (np.radians(geo[c].to_numpy()) for c in ("latitude", "longitude"))
         self.listed = pd.read_csv(data.threats, header=None, names=["ip"], comment="#")["ip"]
 
-    def run(self) -> dict[str, pl.DataFrame]:
-        """Compute the five answers, one after another, each reading its own columns."""
-        answers = {"A1": self.a1(), "A3": self.a3(), "A4": self.a4(), "A6": self.a6(), "A7": self.a7()}
-        return {name: pl.from_pandas(frame.reset_index(drop=True)) for name, frame in answers.items()}
+    def steps(self) -> dict[str, Callable[[], Answers]]:
+        """The five computations, one after another, each reading its own columns."""
+        ways = {"A1": self.a1, "A3": self.a3, "A4": self.a4, "A6": self.a6, "A7": self.a7}
+        return {name: partial(_answer, name, way) for name, way in ways.items()}
 
     def _read(self, name: str, *more: str) -> pd.DataFrame:
         columns = [*an.COLUMNS[name], *more]
@@ -116,6 +124,4 @@ def _microseconds(timestamps: pd.Series) -> np.ndarray:
 
 
 def _user_days(daily: pd.DataFrame, user: np.ndarray, column: np.ndarray, score: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"user_id": daily.index[user], "day": daily.columns[column], "score": score[user, column]}
-    )
+    return pd.DataFrame({"user_id": daily.index[user], "day": daily.columns[column], "score": score[user, column]})

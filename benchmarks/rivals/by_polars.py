@@ -5,6 +5,7 @@ Enters: the made data. Leaves: five answers. Layer: none (outside the package).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,12 +13,19 @@ import polars as pl
 from benchmarks import analyses as an
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.analyses import Answers
     from benchmarks.data import Data
 
 
 def _address(column: str) -> pl.Expr:
     parts = pl.col(column).str.split_exact(".", 3)
     return pl.sum_horizontal(parts.struct.field(f"field_{i}").cast(pl.Int64) * 256 ** (3 - i) for i in range(4))
+
+
+def _collect(name: str, query: pl.LazyFrame) -> Answers:
+    return {name: query.collect(engine="streaming")}
 
 
 class Rival:
@@ -30,10 +38,10 @@ class Rival:
         self.geo = pl.read_parquet(data.geo).select("lo_addr", "hi_addr", **places).sort("lo_addr").lazy()
         self.listed = pl.read_csv(data.threats, has_header=False, new_columns=["ip"], comment_prefix="#")["ip"]
 
-    def run(self) -> dict[str, pl.DataFrame]:
-        """Run the five queries, one after another."""
+    def steps(self) -> dict[str, Callable[[], Answers]]:
+        """The five queries, one after another."""
         queries = {"A1": self.a1(), "A3": self.a3(), "A4": self.a4(), "A6": self.a6(), "A7": self.a7()}
-        return {name: query.collect(engine="streaming") for name, query in queries.items()}
+        return {name: partial(_collect, name, query) for name, query in queries.items()}
 
     def a1(self) -> pl.LazyFrame:
         """Many recipients and an .exe."""

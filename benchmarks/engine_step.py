@@ -1,0 +1,127 @@
+"""The step alone: six rules on prepared chunks, and small batches with a million entities in state.
+
+Enters: the made data. Leaves: events a second by chunk size, and the percentiles of one step's time.
+Inside the timing: arrive, slots, measure, close/fit, score, findings. Outside: reading the file, look-ups of addresses.
+Layer: none (outside the package).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.data import CHUNK_EVENTS, START_US, Data, Size
+from benchmarks.harness import in_new_process, interleaved, medians
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchmarks.harness import Measurement
+
+SMALL_BATCH_EVENTS = 1_000
+ATTACHED = ("src_latitude", "src_longitude", "src_listed", "dst_listed")
+
+
+def run(size: Size, folder: Path, runs: int, entities: int, batches: int) -> dict[str, Any]:
+    """Measure both forms, `runs` times each in turn."""
+    jobs = {
+        "chunks": ("engine_chunks", {"chunk_events": CHUNK_EVENTS}),
+        "small batches": ("engine_small_batches", {"entities": entities, "batches": batches}),
+    }
+
+    def measure(name: str) -> Measurement:
+        job, options = jobs[name]
+        return in_new_process(job, size, folder, **options)
+
+    return {name: medians(each) for name, each in interleaved(jobs, runs, measure).items()}
+
+
+def _engine() -> tuple[Any, Any]:
+    import tocsin as tc
+    from benchmarks.rivals.by_tocsin import detections, sixth
+
+    engine = tc.Engine([*detections(), sixth()], None)
+    return engine, engine.new_state()
+
+
+def _prepared(data: Data, chunk_events: int) -> Iterator[pl.DataFrame]:
+    """Yield chunks as they would come from ingest: canonical columns, look-ups attached."""
+    import tocsin as tc
+
+    refs = tc.reference(geo=data.geo, threats=data.threats)
+    for batch in tc.read(data.events).batches(size=chunk_events):
+        yield refs.attach(batch, ATTACHED)
+
+
+def in_chunks(data: Data, chunk_events: int) -> Measurement:
+    """Step through the whole file in large chunks."""
+    engine, state = _engine()
+    seconds, events, findings = 0.0, 0, 0
+    for number, chunk in enumerate(_prepared(data, chunk_events)):
+        if number == 0:
+            # Compile, or load what was compiled, on a state that is thrown away.
+            engine.step(engine.new_state(), chunk.head(1_000))
+        started = time.perf_counter()
+        state, output = engine.step(state, chunk)
+        seconds += time.perf_counter() - started
+        events += chunk.height
+        findings += output.findings.height
+    return {
+        "chunk_events": chunk_events,
+        "events": events,
+        "findings": findings,
+        "seconds": {"step": seconds},
+        "events_per_second": events / seconds,
+    }
+
+
+def in_small_batches(entities: int, batches: int) -> Measurement:
+    """Fill the state with entities, then time single small steps; the clock goes on at 1,000 events a second."""
+    rng = np.random.default_rng(5)
+    engine, state = _engine()
+    names = pl.Series(np.arange(entities)).cast(pl.String).str.zfill(8)
+    for start in range(0, entities, CHUNK_EVENTS):
+        users = np.arange(start, min(start + CHUNK_EVENTS, entities))
+        state, _ = engine.step(state, _made(names, users, START_US + start * 1_000, start, rng))
+    took = np.empty(batches)
+    for number in range(batches + 100):
+        at = START_US + (entities + number * SMALL_BATCH_EVENTS) * 1_000
+        batch = _made(names, rng.integers(0, entities, SMALL_BATCH_EVENTS), at, entities + number * 10**6, rng)
+        started = time.perf_counter()
+        state, _ = engine.step(state, batch)
+        if number >= 100:  # the first hundred warm the caches
+            took[number - 100] = time.perf_counter() - started
+    p50, p99 = np.percentile(took, [50, 99]) * 1e3
+    return {
+        "entities": entities,
+        "batch_events": SMALL_BATCH_EVENTS,
+        "batches": batches,
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "max_ms": float(took.max() * 1e3),
+        "seconds": {"step": float(took.sum())},
+        "events_per_second": SMALL_BATCH_EVENTS * batches / float(took.sum()),
+    }
+
+
+def _made(names: pl.Series, users: np.ndarray, at_us: int, first_id: int, rng: np.random.Generator) -> pl.DataFrame:
+    n = users.size
+    mail = pl.Series(rng.random(n) < 0.7)
+    return pl.DataFrame(
+        {
+            "event_id": pl.Series(np.arange(first_id, first_id + n)).cast(pl.String).str.zfill(13),
+            "timestamp": pl.Series(at_us + np.arange(n) * 1_000).cast(pl.Datetime("us", "UTC")),
+            "kind": mail.replace_strict({True: "mail", False: "login"}, return_dtype=pl.String),
+            "user_id": names[users],
+            "nr_recipients": pl.Series(rng.poisson(4, n)).cast(pl.Int64),
+            "attachments": pl.Series([[], ["report.pdf"], ["setup.exe"]])[rng.choice(3, n, p=[0.9, 0.08, 0.02])],
+            "src_latitude": rng.uniform(40, 41, n),
+            "src_longitude": rng.uniform(-105, -104, n),
+            "src_listed": pl.Series(rng.random(n) < 1e-4),
+            "dst_listed": pl.Series(np.zeros(n, bool)),
+        }
+    )

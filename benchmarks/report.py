@@ -1,0 +1,210 @@
+"""Results as a page: no figure in `docs/benchmarks.md` is typed by hand.
+
+Enters: the JSON files of a results folder and `explanations.md` beside this file. Leaves: Markdown.
+Layer: none (outside the package).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import analyses as an
+from benchmarks.harness import RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Results = dict[str, dict[str, Any]]
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+EXPLANATIONS = Path(__file__).resolve().parent / "explanations.md"
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A promise in numbers: what was measured must be at least, or at most, the bound."""
+
+    text: str
+    measure: Callable[[Results], float]
+    bound: float
+    at_least: bool
+    unit: str
+
+    def row(self, results: Results) -> tuple[str, str, str, str]:
+        """Return the goal's line: text, bound, measured, verdict."""
+        sign = "≥" if self.at_least else "≤"
+        bound = f"{sign} {_number(self.bound)} {self.unit}".strip()
+        try:
+            value = self.measure(results)
+        except KeyError:
+            return self.text, bound, NOT_MEASURED, "–"
+        met = value >= self.bound if self.at_least else value <= self.bound
+        return self.text, bound, f"{_number(value)} {self.unit}".strip(), "met" if met else "**missed**"
+
+
+def _total(results: Results, name: str) -> float:
+    seconds: dict[str, float] = results["analyses"]["contestants"][name]["seconds"]
+    return sum(s for label, s in seconds.items() if name != "scan" or label in an.KEYS)
+
+
+def _reading(results: Results, name: str) -> float:
+    return float(results["jsonl"]["readers"][name]["seconds"]["read"])
+
+
+GOALS = (
+    Goal("The step alone: six rules, chunks of 500,000, columns prepared",
+         lambda r: r["engine"]["chunks"]["events_per_second"] / 1e6, 5, True, "M events/s"),
+    Goal("A whole backtest from Parquet: look-ups attached, five rules, findings written",
+         lambda r: r["analyses"]["size"]["events"] / _total(r, "tocsin") / 1e6, 1.5, True, "M events/s"),
+    Goal("That one pass, as a share of DuckDB's five queries one after another",
+         lambda r: _total(r, "tocsin") / _total(r, "duckdb"), 1.0, False, "×"),
+    Goal("A step of 1,000 events with 1 million entities in state, 99th percentile",
+         lambda r: r["engine"]["small batches"]["p99_ms"], 10, False, "ms"),
+    Goal("Peak memory of the backtest at 10 M events, references included",
+         lambda r: r["memory"]["short"]["peak_mb"] / 1e3, 2, False, "GB"),
+    Goal("Peak memory at 30 M events, as a multiple of that at 10 M",
+         lambda r: r["memory"]["ratio"], 1.3, False, "×"),
+    Goal("Address look-ups in 3 M ranges",
+         lambda r: r["lookups"]["addresses_per_second"] / 1e6, 10, True, "M addresses/s"),
+    Goal("Reading JSONL.gz, time as a multiple of DuckDB's with explicit columns",
+         lambda r: _reading(r, "tocsin") / _reading(r, "duckdb"), 1.3, False, "×"),
+)  # fmt: skip
+
+
+def load(folder: Path) -> Results:
+    """Return the results that are there, by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def render(results: Results, explanations: str = "") -> str:
+    """Return the whole page."""
+    parts = [_head(results), _goals(results)]
+    sections = {"analyses": _analyses, "engine": _engine, "memory": _memory, "jsonl": _jsonl, "lookups": _lookups}
+    parts += [section(results[name]) for name, section in sections.items() if name in results]
+    return "\n\n".join(part.strip() for part in [*parts, explanations] if part.strip()) + "\n"
+
+
+def write(folder: Path = RESULTS, page: Path = PAGE) -> None:
+    """Render the folder's results to the page."""
+    explanations = EXPLANATIONS.read_text(encoding="utf-8") if EXPLANATIONS.exists() else ""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(load(folder), explanations), encoding="utf-8")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _head(results: Results) -> str:
+    text = """# Benchmarks
+
+Made by `make bench`, which writes this page; `make bench-quick` does the same on small data. Every run of every
+contestant is a process of its own, and runs are interleaved. Figures are medians. Before the clock starts each
+contestant computes everything once on a tiny file, and has its reference tables loaded; reading the Parquet file is
+inside. Answers are checked equal before anything is timed."""
+    if not results:
+        return text + "\n\nNothing has been measured yet."
+    first = next(iter(results.values()))
+    m = first["machine"]
+    versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items())
+    return text + (
+        f"\n\nMachine: {m['cpu']}, {m['cores']} cores, {m['ram_gb']} GB of memory, {m['system']}; "
+        f"Python {m['python']}, {versions}. Taken {first['taken']}."
+    )
+
+
+def _goals(results: Results) -> str:
+    if not results:
+        return ""
+    return "## Goals\n\n" + _table(["goal", "bound", "measured", ""], (goal.row(results) for goal in GOALS))
+
+
+def _analyses(result: dict[str, Any]) -> str:
+    size, contestants = result["size"], result["contestants"]
+    labels = [*an.KEYS, "one pass"]
+    rows = []
+    for name, measured in contestants.items():
+        cells = [_seconds(measured, label) for label in labels]
+        total = sum(s for label, s in measured["seconds"].items() if name == "tocsin" or label in an.KEYS)
+        rows.append([name, *cells, f"{total:.2f}", f"{measured['peak_mb']:,.0f}"])
+    found = ", ".join(f"{analysis} {n:,}" for analysis, n in result["rows"].items())
+    seed = [[name, f"{m['us_per_event']:,.2f}", f"{m['events']:,}"] for name, m in result["seed"].items()]
+    return f"""## Five analyses, {size["events"]:,} events, {size["users"]:,} users, {size["days"]} days
+
+A1 recipients and .exe, A3 listed address, A4 three times the own daily mean, A6 above the population's mean + 3
+standard deviations, A7 travel speed with geography ({size["ranges"]:,} ranges). Wall seconds, CPU seconds in
+parentheses; median of {result["runs"]} runs. Rows found by all: {found}.
+
+{_table(["", *labels, "total s", "peak MB"], rows)}
+
+"scan" reads the columns each analysis needs and does nothing with them. Tocsin's one pass also scores every event as
+of its own time, removes duplicates, orders by time and writes findings with evidence; the others compute the same
+answers after the fact.
+
+The notebook's own way, on samples (microseconds an event; A2 is one geographic look-up):
+
+{_table(["", "µs an event", "events in the sample"], seed)}"""
+
+
+def _seconds(measured: dict[str, Any], label: str) -> str:
+    if label not in measured["seconds"]:
+        return ""
+    return f"{measured['seconds'][label]:.2f} ({measured['cpu_seconds'][label]:.2f})"
+
+
+def _engine(result: dict[str, Any]) -> str:
+    chunks, small = result["chunks"], result["small batches"]
+    rows = [
+        [f"chunks of {chunks['chunk_events']:,}", f"{chunks['events']:,}",
+         _number(chunks["events_per_second"]), "", ""],
+        [f"batches of {small['batch_events']:,}, {small['entities']:,} entities in state",
+         f"{small['batch_events'] * small['batches']:,}", _number(small["events_per_second"]),
+         f"{small['p50_ms']:.2f}", f"{small['p99_ms']:.2f}"],
+    ]  # fmt: skip
+    return f"""## The step alone, six rules
+
+Inside the timing: arrival (late, duplicate, order), entity slots from strings, measures, fits, scores, findings.
+Outside: reading the file and look-ups. The sixth rule counts events in a sliding ten minutes.
+
+{_table(["", "events", "events/s", "p50 ms", "p99 ms"], rows)}"""
+
+
+def _memory(result: dict[str, Any]) -> str:
+    rows = [
+        [f"{r['events']:,} events, {r['days']} days", f"{r['peak_mb']:,.0f}", f"{sum(r['seconds'].values()):.1f}"]
+        for r in (result["short"], result["long"])
+    ]
+    return f"""## Memory of a whole backtest
+
+Peak resident memory of the process, 3 M geographic ranges included.
+
+{_table(["", "peak MB", "seconds"], rows)}"""
+
+
+def _jsonl(result: dict[str, Any]) -> str:
+    rows = [
+        [name, _number(r["events_per_second"]), f"{r['seconds']['read']:.2f}", f"{r['peak_mb']:,.0f}"]
+        for name, r in result["readers"].items()
+    ]
+    return f"""## Reading {result["events"]:,} events of JSONL.gz
+
+Tocsin checks each value (time range, addresses, types, lengths) and keeps count of rejects; the others are told the
+columns.
+
+{_table(["", "events/s", "seconds", "peak MB"], rows)}"""
+
+
+def _lookups(result: dict[str, Any]) -> str:
+    plain = {k: v for k, v in result.items() if isinstance(v, int | float)}
+    return "## Address look-ups\n\n" + _table(
+        ["", "value"], ([k.replace("_", " "), _number(v)] for k, v in plain.items())
+    )
