@@ -137,7 +137,8 @@ def simulate(
 ) -> Simulation:
     """Simulate ``users`` over ``days`` UTC days from ``start`` (a UTC midnight), in memory.
 
-    A user has about 12 events a day; a million events take 4 s and 0.5 GB (``simulate_to`` needs less). Raises ``SourceError`` for sizes that make no sense or a start that is no UTC midnight.
+    A user has about 12 events a day; a million events take 4 s (for many millions, see ``simulate_to``).
+    Raises ``SourceError`` for sizes that make no sense or a start that is no UTC midnight.
 
     >>> sim = simulate(users=40, days=3, seed=1)
     >>> sim.events.columns[:4], sim.events["timestamp"].is_sorted()
