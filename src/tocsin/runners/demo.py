@@ -194,7 +194,7 @@ def _user_days(stories: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _result(answer: Answer, stories: pl.DataFrame, traps: pl.DataFrame, fired: pl.DataFrame) -> StoryResult:
-    mine = fired.filter(pl.col("detection_id") == answer.detection).select("user", "day")
+    mine = fired.filter(pl.col("detection_id") == (answer.detection or "")).select("user", "day")
     planted = stories.filter(pl.col("kind") == answer.story).select("user", "day")
     wrong = mine.join(stories, on=["user", "day"], how="anti").select("user").unique()
     trapped = wrong.join(traps, on="user", how="inner")
