@@ -6,7 +6,7 @@ A1  mails with more than 10 recipients and an attached .exe: event_id, score = r
 A3  events whose source or destination address is listed: event_id, score = 1
 A4  user-days with more than 3 times the user's own mean of mails a day: user_id, day, score = n / mean
     (the mean of the up to 28 days before, from the user's first mail on, 7 at least; days without mail count as zero)
-A6  user-days above the mean + 3 standard deviations of the population's day before: user_id, day, score = (n - mean) / sd
+A6  user-days above the mean + 3 sd of the population's day before: user_id, day, score = (n - mean) / sd
     (the population: users with at least one mail that day; 30 users at least)
 A7  events that would have needed more than 900 km/h since the user's previous event: event_id, score = km/h
     (between the places of the source addresses; spherical earth projected to a plane; 1 s at least)
