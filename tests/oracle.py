@@ -30,7 +30,7 @@ COUNTING = (measures.Count, measures.Sum, measures.Distinct)  # a window without
 
 @dataclass(frozen=True)
 class Spec:
-    """What the oracle needs to know of a detection. ``score`` and ``when`` matter only to fits that exclude alerts."""
+    """What the oracle needs to know of a detection. It fires where ``score > threshold``."""
 
     id: str
     on: pl.Expr
@@ -38,7 +38,7 @@ class Spec:
     measure: measures.Measure | None
     against: fits.Fit | None = None
     score: pl.Expr | None = None
-    when: pl.Expr | None = None
+    threshold: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def spanned(measure: measures.Spanned, past: Sequence[Match]) -> Columns:
     if measure.per is not None:
         inside = [m for m in past if m.window == now.window]
     elif measure.sliding is not None:
-        inside = [m for m in past if now.us - duration_us(measure.sliding) < m.us <= now.us]
+        oldest = now.us - duration_us(measure.sliding)
+        inside = [m for m in past if oldest < m.us <= now.us]
     else:
         inside = since_silence(past, measure.forget_after)
     return {"@value": value_of(measure, inside)}
@@ -117,16 +118,19 @@ def spanned(measure: measures.Spanned, past: Sequence[Match]) -> Columns:
 
 def since_silence(past: Sequence[Match], forget_after: str | None) -> list[Match]:
     """The events after the last silence that was longer than `forget_after`."""
+    allowed = math.inf if forget_after is None else duration_us(forget_after)
     start = 0
     for i in range(1, len(past)):
-        if forget_after is not None and past[i].us - past[i - 1].us > duration_us(forget_after):
+        if past[i].us - past[i - 1].us > allowed:
             start = i
     return list(past[start:])
 
 
 def hours(measure: measures.Hours, past: Sequence[Match]) -> Columns:
+    zone = zoneinfo.ZoneInfo(measure.zone)
+
     def hour(m: Match) -> int:
-        return from_us(m.us).astimezone(zoneinfo.ZoneInfo(measure.zone)).hour
+        return from_us(m.us).astimezone(zone).hour
 
     now = past[-1]
     return {"@value": float(sum(hour(m) == hour(now) for m in past)), "@total": float(len(past))}
@@ -250,6 +254,9 @@ class Fitting:
         if not past:
             return []
         first = min(m.window for m in past)
+        by_window = defaultdict(list)
+        for m in past:
+            by_window[m.window].append(m)
         if fit.same_weekday:
             candidates = self.calendar.same_weekday(window, fit.windows)
         else:
@@ -258,7 +265,7 @@ class Fitting:
         for w in candidates:
             alerted = fit.exclude_alerted and (entity, w) in self.fired
             if w >= first and not alerted:
-                values.append(self._window_value([m for m in past if m.window == w], w))
+                values.append(self._window_value(by_window[w], w))
         return [v for v in values if v is not None]
 
     def _window_value(self, inside: list[Match], window: int) -> float | None:
@@ -375,10 +382,8 @@ def matching(spec: Spec, calendar: Calendar, rows: list[Judged], schema: dict[st
 
 
 def fires(spec: Spec, row: Row, cells: Columns, schema: dict[str, Any]) -> bool:
-    """Does `when` hold for a finite score?"""
+    """Is the score finite and above the threshold?"""
     assert spec.score is not None
-    assert spec.when is not None
     types = dict.fromkeys(cells, pl.Float64)
-    frame = pl.DataFrame([row | cells], schema=schema | types).with_columns(spec.score.cast(pl.Float64).alias("@score"))
-    score = frame["@score"][0]
-    return score is not None and math.isfinite(score) and bool(frame.select(spec.when)[0, 0])
+    score = pl.DataFrame([row | cells], schema=schema | types).select(spec.score.cast(pl.Float64))[0, 0]
+    return score is not None and math.isfinite(score) and score > spec.threshold

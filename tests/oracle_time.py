@@ -266,5 +266,7 @@ def _fate(
     clocks.top[partition] = max(us, clocks.top.get(partition, us))
     clocks.idle.discard(partition)
     clocks.advance()
-    remembered[key] = (clocks.now(partition) or us, content)
+    stamp = clocks.now(partition)
+    assert stamp is not None
+    remembered[key] = (stamp, content)
     return ("late", bar) if bar is not None and us < bar else ("ok", None)

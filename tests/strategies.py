@@ -260,7 +260,7 @@ def scored(spec: Spec) -> Spec:
         score = pl.col("@value") / pl.col(spec.against.outputs[0])
     else:
         score = pl.col("@value")
-    return replace(spec, score=score, when=pl.col("@score") > 1.5)
+    return replace(spec, score=score, threshold=1.5)
 
 
 # --------------------------------------------------------------------------------------------------------------- cases

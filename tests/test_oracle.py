@@ -37,7 +37,7 @@ def ask(
     rows: list[Record], measure: measures.Measure | None, against: fits.Fit | None = None, **settings: Any
 ) -> dict[str, dict[str, Any]]:
     """The oracle's columns by event id."""
-    spec = Spec("r", ANY, "user_id", measure, against, pl.col("@value"), pl.col("@score") > settings.pop("above", 1e9))
+    spec = Spec("r", ANY, "user_id", measure, against, pl.col("@value"), settings.pop("above", math.inf))
     defaults = {"lateness": 400 * DAY_US, "dedup_horizon": 400 * DAY_US}
     return dict(answer([*rows, End()], [spec], schema=SCHEMA, **defaults | settings).columns["r"])
 

@@ -1,0 +1,162 @@
+"""Runs the engine and the slow reference on one log and says, readably, where they first differ.
+
+Enters: a `Case`, and how to cut and interrupt it. Leaves: what the engine said, in the reference's own form.
+Layer: tests. This is the only test file that knows the engine's face.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+import tocsin as tc
+from tests.oracle import Answer, Columns, Spec, answer, columns_read, outputs
+from tests.oracle_time import End, Idle, Record, from_us
+from tests.strategies import SCHEMA, SKEW_US, Case
+from tocsin.engine import Engine, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+KEY = b"0123456789abcdef"
+
+
+@dataclass
+class Ran:
+    """What the engine said: fates in arrival order, trace rows by event id in the order given, findings."""
+
+    fates: list[tuple[str, str]] = field(default_factory=list)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, output: Any) -> None:
+        if output.fates is not None:
+            self.fates += output.fates.select("event_id", "fate").rows()
+        if output.trace is not None:
+            self.trace += output.trace.to_dicts()
+        if output.findings is not None:
+            self.findings += output.findings.to_dicts()
+
+    def rows(self, spec: Spec) -> dict[str, list[Columns]]:
+        """The columns of one spec by event id, under the reference's names."""
+        found: dict[str, list[Columns]] = defaultdict(list)
+        names = {c: detection_id(spec) + c for c in outputs(spec)}
+        for row in self.trace:
+            found[row["event_id"]].append({c: row[name] for c, name in names.items()})
+        return dict(found)
+
+
+def detection_id(spec: Spec) -> str:
+    return f"parity.{spec.id}"
+
+
+def detection(spec: Spec) -> tc.Detection:
+    """The same question, asked of the package. What the reference reads is read here too, so that contents agree."""
+    assert spec.score is not None
+    return tc.Detection(
+        id=detection_id(spec),
+        title="A rule of the parity tests",
+        severity="low",
+        on=spec.on,
+        entity=spec.entity or "user_id",
+        measure=spec.measure,
+        against=spec.against,
+        score=spec.score,
+        when=tc.score > spec.threshold,
+        evidence=tuple(sorted(columns_read(spec) - {"timestamp"})),
+    )
+
+
+def engine(case: Case, **more: Any) -> Engine:
+    gaps = [(from_us(a), from_us(b)) for a, b in case.gaps]
+    settings = {"lateness": case.lateness, "dedup_horizon": case.dedup_horizon, "future_skew": SKEW_US, "key": KEY}
+    return Engine([detection(s) for s in case.specs], None, trace=True, gaps=gaps, **settings | more)
+
+
+def batches(log: Sequence[Record], cuts: Iterable[int]) -> list[pl.DataFrame | Idle | End]:
+    """The log in pieces: cut before each of the given positions and around every control record."""
+    cuts = set(cuts)
+    pieces: list[list[Record]] = []
+    for i, record in enumerate(log):
+        alone = not isinstance(record, dict) or not pieces or not isinstance(pieces[-1][-1], dict)
+        if alone or i in cuts:
+            pieces.append([])
+        pieces[-1].append(record)
+    return [p[0] if not isinstance(p[0], dict) else pl.DataFrame(p, schema=SCHEMA) for p in pieces]
+
+
+def run(case: Case, cuts: Iterable[int] = (), *, saves: Iterable[int] = (), folder: Path | None = None) -> Ran:
+    """Fold the log over the engine's step; before the pieces numbered in `saves` the state goes through a file."""
+    saves = set(saves)
+    made, ran = engine(case), Ran()
+    state = made.new_state()
+    for i, piece in enumerate(batches(case.log, cuts)):
+        if i in saves:
+            assert folder is not None
+            path = folder / f"state-{i}"
+            state.save(path)
+            made, state = engine(case), State.load(path)
+        if isinstance(piece, End):
+            state, output = made.finish(state)
+        else:
+            control = tc.engine.Idle(piece.partition) if isinstance(piece, Idle) else piece
+            state, output = made.step(state, control)
+        ran.add(output)
+    return ran
+
+
+def expected(case: Case) -> Answer:
+    return answer(case.log, case.specs, schema=SCHEMA, **case.settings)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Bit for bit: numbers of equal value, null only with null, and never NaN."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b and not math.isnan(a)
+    return type(a) is type(b) and a == b if a is None or b is None else a == b
+
+
+def difference(case: Case, want: Answer, got: Ran, only: set[str] | None = None) -> str | None:
+    """The first difference in words, or None. `only` limits the comparison to some event ids."""
+    if only is None and want.fates != got.fates:
+        for i, (w, g) in enumerate(zip(want.fates, got.fates, strict=False)):
+            if w != g:
+                return f"arrival {i}: expected {w}, engine says {g}"
+        return f"expected {len(want.fates)} fates, engine gave {len(got.fates)}"
+    late = Counter(i for i, fate in want.fates if fate == "late")
+    for spec in case.specs:
+        rows, wanted = got.rows(spec), defaultdict(list)
+        for event_id, cells in want.columns[spec.id]:
+            wanted[event_id].append(cells)
+        for event_id in wanted.keys() | rows.keys():
+            if only is not None and event_id not in only:
+                continue
+            answers = _without_late(rows.get(event_id, []), len(wanted[event_id]), late[event_id])
+            if len(answers) != len(wanted[event_id]):
+                return f"{spec.id}, {event_id}: expected {len(wanted[event_id])} trace rows, engine gave {answers}"
+            for w, g in zip(wanted[event_id], answers, strict=True):
+                for column, value in w.items():
+                    if not same(value, g[column]):
+                        return (
+                            f"{spec.id} {_named(spec)}\n  {event_id} {column}: expected {value!r}, engine {g[column]!r}"
+                        )
+    return None
+
+
+def _without_late(rows: list[Columns], wanted: int, late: int) -> list[Columns]:
+    """A late event may have a trace row, as long as it says nothing."""
+    kept = list(rows)
+    for row in rows:
+        if len(kept) > wanted and late > 0 and all(v is None for v in row.values()):
+            kept.remove(row)
+            late -= 1
+    return kept
+
+
+def _named(spec: Spec) -> str:
+    return f"on={spec.on} entity={spec.entity} measure={spec.measure} against={spec.against}"
