@@ -23,7 +23,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "tests", "benchmarks", "tools", "docs", "README.md", "pyproject.toml")
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 600
+CLEAN_CACHE, MUTANT_CACHE = ".numba", ".numba-mutant"
 # pytest's exit codes: 0 passed, 1 a test failed; 2 and above say that the tests were not run as asked.
 PASSED, FAILED = 0, 1
 
@@ -62,7 +63,7 @@ def mutated(mutation: Mutation, text: str) -> str:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what the tests need; numba's caches stay behind, so that no mutant runs yesterday's machine code."""
+    """Copy what the tests need; caches of compiled code stay behind."""
     for name in COPIED:
         source = CHECKOUT / name
         if source.is_dir():
@@ -71,12 +72,12 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(source, target / name)
 
 
-def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
-    """Run the named tests in the tree and return (exit code, the output's end)."""
+def run_tests(tree: Path, tests: list[str], cache: str = CLEAN_CACHE) -> tuple[int, str]:
+    """Run the named tests in the tree, compiled code kept in `cache`; return (exit code, the output's end)."""
     env = os.environ | {
         "PYTHONPATH": str(tree / "src"),  # before the editable install of the checkout
         "PYTHONDONTWRITEBYTECODE": "1",
-        "NUMBA_CACHE_DIR": str(tree / ".numba"),
+        "NUMBA_CACHE_DIR": str(tree / cache),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tree / ".hypothesis"),
         "CI": "",
     }
@@ -100,19 +101,25 @@ def check_unmutated(tree: Path, mutations: list[Mutation]) -> list[str]:
 
 
 def check(tree: Path, mutation: Mutation) -> str:
-    """Apply one mutation to the tree, run its test, put the file back; return what is wrong, or ''."""
+    """Apply one mutation to the tree, run its test, put the file back; return what is wrong, or ''.
+
+    Compiled code is inlined across files, and numba's cache looks only at the file a function stands in: a mutant of
+    a compiled file starts with an empty cache, any other may use what the unmutated run left.
+    """
     path = tree / mutation.file
     if not path.exists():
         return f"stale: {mutation.name}: there is no file {mutation.file}"
-    original = path.read_text(encoding="utf-8")
+    original, stat = path.read_text(encoding="utf-8"), path.stat()
+    compiled = "njit" in original
     try:
         path.write_text(mutated(mutation, original), encoding="utf-8")
-        shutil.rmtree(tree / ".numba", ignore_errors=True)
-        code, output = run_tests(tree, [mutation.test])
+        code, output = run_tests(tree, [mutation.test], MUTANT_CACHE if compiled else CLEAN_CACHE)
     except StaleError as error:
         return f"stale: {error}"
     finally:
         path.write_text(original, encoding="utf-8")
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        shutil.rmtree(tree / MUTANT_CACHE, ignore_errors=True)
     if code == FAILED:
         return ""
     if code == PASSED:
