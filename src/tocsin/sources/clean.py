@@ -1,0 +1,465 @@
+"""From a chunk as the source has it to an event batch: rename, convert, validate, derive; what does not fit is recorded.
+
+Enters: `Parsed` chunks (text or typed columns, one line number a row) and a `Plan` made once per source.
+Leaves: frames of accepted rows with their final types, and `Rejects`. Everything is a column expression; Python sees
+only the values that failed. Layer: sources.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from tocsin.addresses import canonical
+from tocsin.schema import KINDS, STANDARD
+from tocsin.sources.mapping import ColumnRule
+from tocsin.sources.times import parse_times, why_unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+MAX_FIELD_BYTES: Final = 65_536
+MAX_REJECTS_KEPT: Final = 100_000
+AS_IS: Final = "as_is"
+_MAX_VALUE_CHARS: Final = 200
+_LIST_SPLIT: Final = ";"
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+_LIST_INNER: Final = {"list": pl.String(), "list_int": pl.Int64(), "list_float": pl.Float64(), "list_bool": pl.Boolean()}
+
+REJECTED_SCHEMA: Final = {
+    "file": pl.String(), "line": pl.Int64(), "column": pl.String(), "value": pl.String(), "reason": pl.String(), "kept": pl.Boolean(),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A chunk of records as the source has them.
+
+    Attributes:
+        frame: One row a record; columns are text (or lists of text), or have their own types.
+        lines: The number of each record in its file, from 1.
+        bad_cells: (row of `frame`, source column, value, reason) of values that are null in `frame` for that reason.
+        bad_lines: (line, value, reason) of lines that are no record at all.
+        skipped: Lines that are no events of this source (counted, not rejected).
+    """
+
+    frame: pl.DataFrame
+    lines: pl.Series
+    bad_cells: list[tuple[int, str, str, str]] = field(default_factory=list)
+    bad_lines: list[tuple[int, str, str]] = field(default_factory=list)
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class Rejects:
+    """What was rejected: exact counts, and the first `MAX_REJECTS_KEPT` records.
+
+    A record with ``kept`` true is a cell: its row was accepted without the value.
+    """
+
+    rows: int = 0
+    cells: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    _frames: list[pl.DataFrame] = field(default_factory=list)
+    _kept_records: int = 0
+
+    def add(self, file: str, records: Iterable[tuple[int, str, str | None, str]], *, kept: bool) -> None:
+        """Record (line, column, value, reason) tuples; does not count rows, see `rows` and `cells`."""
+        frame = pl.DataFrame(
+            [(file, line, column, clip(value), reason, kept) for line, column, value, reason in records], schema=REJECTED_SCHEMA, orient="row"
+        )
+        self.add_frame(frame)
+
+    def add_frame(self, frame: pl.DataFrame) -> None:
+        """Record a frame with the columns of `REJECTED_SCHEMA`."""
+        for reason, count in frame.group_by("reason").len().iter_rows():
+            self.reasons[reason] += count
+        room = MAX_REJECTS_KEPT - self._kept_records
+        if room > 0 and len(frame):
+            self._frames.append(frame.head(room))
+            self._kept_records += min(room, len(frame))
+
+    def frame(self) -> pl.DataFrame:
+        """Return the records in file and line order."""
+        if not self._frames:
+            return pl.DataFrame(schema=REJECTED_SCHEMA)
+        return pl.concat(self._frames).sort("file", "line", maintain_order=True)
+
+
+def clip(value: str | None) -> str | None:
+    """Cut a rejected value to a length that can be shown; lone surrogates become escapes, for no table can hold them."""
+    if value is None:
+        return None
+    value = value if len(value) <= _MAX_VALUE_CHARS else value[: _MAX_VALUE_CHARS - 1] + "…"
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One column of the batch: its rule, the source column it reads (None: constant, derived or absent) and its kind."""
+
+    rule: ColumnRule
+    source: str | None
+    kind: str
+    declared: bool
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type the column is stored as (a column kept as it is has its source's)."""
+        return KINDS[self.kind] if self.kind in KINDS else pl.List(_LIST_INNER.get(self.kind, pl.String()))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `clean` does to every chunk of a source."""
+
+    name: str
+    outputs: tuple[Output, ...]
+    zone: str | None
+    year: int | None
+    earliest: datetime
+    latest: datetime
+    null_values: tuple[str, ...] = ()
+
+    def known(self) -> set[str]:
+        """The source fields and column names that the plan speaks of; any other field is a late one."""
+        return {o.rule.name for o in self.outputs} | {o.source for o in self.outputs if o.source is not None}
+
+    def only(self, columns: set[str]) -> Plan:
+        """Return the plan that makes just these columns and what they are derived from."""
+        wanted = columns | {o.rule.count_of for o in self.outputs if o.rule.name in columns and o.rule.count_of}
+        outputs = tuple(o for o in self.outputs if o.rule.name in wanted)
+        return Plan(self.name, outputs, self.zone, self.year, self.earliest, self.latest, self.null_values)
+
+
+@dataclass(slots=True)
+class _Issue:
+    """Cells of one column that failed: where, what stood there, why, and whether their rows go."""
+
+    column: str
+    rows: pl.Series
+    values: pl.Series
+    reasons: pl.Series
+    fatal: bool
+
+
+def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: str) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the accepted rows as a batch, and the mask of the rows of `parsed.frame` that were accepted.
+
+    Args:
+        parsed: The chunk.
+        plan: What to make of it.
+        file: The name shown in rejects.
+        rejects: Collects what fails.
+        prefix: An event without an id is called ``prefix:line``.
+    """
+    issues: list[_Issue] = []
+    made = _make_all(parsed, plan, issues)
+    bad_by_source: dict[str, list[tuple[int, str, str]]] = {}
+    for row, column, value, reason in parsed.bad_cells:
+        bad_by_source.setdefault(column, []).append((row, value, reason))
+    issues += _source_issues(bad_by_source, plan)
+    accepted = _settle(issues, parsed, file, rejects)
+    rejects.add(file, [(line, "", value, reason) for line, value, reason in parsed.bad_lines], kept=False)
+    rejects.rows += len(parsed.bad_lines)
+    frame = _frame(made, parsed.lines, prefix)
+    return (frame if accepted.all() else frame.filter(accepted)), accepted
+
+
+def convert_only(parsed: Parsed, plan: Plan, *, prefix: str) -> pl.DataFrame:
+    """Return all rows of a chunk converted, none left out: for a second pass over records that `clean` has judged."""
+    return _frame(_make_all(parsed, plan, []), parsed.lines, prefix)
+
+
+def _make_all(parsed: Parsed, plan: Plan, issues: list[_Issue]) -> dict[str, pl.Series]:
+    made: dict[str, pl.Series] = {}
+    for output in (*plan.outputs, *late_outputs(parsed.frame, plan)):
+        made[output.rule.name] = _make(output, parsed, made, plan, issues)
+    return made
+
+
+def late_outputs(frame: pl.DataFrame, plan: Plan) -> list[Output]:
+    """Return outputs for fields that no sample had shown: standard columns as such, all others as text."""
+    known = plan.known()
+    late = [name for name in frame.columns if name not in known]
+    return [
+        Output(ColumnRule(n), n, STANDARD[n].kind, declared=True) if n in STANDARD else Output(ColumnRule(n), n, "text", declared=False)
+        for n in late
+    ]
+
+
+def _frame(made: dict[str, pl.Series], lines: pl.Series, prefix: str) -> pl.DataFrame:
+    made["event_id"] = _ids(made.get("event_id"), lines, prefix)
+    first = [n for n in ("event_id", "timestamp") if n in made]
+    return pl.DataFrame([made[n].alias(n) for n in [*first, *(n for n in made if n not in first)]])
+
+
+def _make(output: Output, parsed: Parsed, made: dict[str, pl.Series], plan: Plan, issues: list[_Issue]) -> pl.Series:
+    rule, height = output.rule, len(parsed.lines)
+    if rule.constant is not None:
+        return _constant(rule.constant, output.dtype, height)
+    if rule.count_of is not None:
+        counted = made.get(rule.count_of)
+        return pl.Series([0]).new_from_index(0, height) if counted is None else counted.list.len().cast(pl.Int64).fill_null(0)
+    if output.source is None or output.source not in parsed.frame.columns:
+        raw = pl.Series([None], dtype=pl.String).new_from_index(0, height)
+    else:
+        raw = parsed.frame[output.source]
+    raw = _prepare(raw, rule, plan)
+    value, reason = convert(raw, output.kind, rule, plan)
+    bad = value.is_null() & raw.is_not_null() if value.null_count() != raw.null_count() else None
+    if bad is not None:
+        rows = bad.arg_true()
+        values = _as_text(raw.gather(rows))
+        reasons = _reasons(values, reason, output, plan)
+        issues.append(_Issue(rule.name, rows, values, reasons, output.declared and rule.on_invalid == "reject"))
+    if rule.default is not None and value.null_count():
+        value = value.zip_with(value.is_not_null(), _constant(rule.default, output.dtype, height))
+    _check_length(value, rule, issues)
+    if output.rule.name == "timestamp":
+        _check_time(value, raw, bad, plan, issues)
+    return value
+
+
+def _constant(value: object, dtype: pl.DataType, height: int) -> pl.Series:
+    return pl.Series([value]).cast(dtype).new_from_index(0, height)
+
+
+def _prepare(raw: pl.Series, rule: ColumnRule, plan: Plan) -> pl.Series:
+    """Text as the rule wants it: missing where empty, then pattern, replacements and case."""
+    if isinstance(raw.dtype, pl.Categorical | pl.Enum):
+        raw = raw.cast(pl.String)
+    if (rule.values or rule.pattern) and not raw.dtype.is_nested():
+        raw = _as_text(raw)
+    if raw.dtype != pl.String:
+        return raw
+    missing = raw.is_in(["", *plan.null_values]) if plan.null_values else raw == ""
+    if missing.any():
+        raw = raw.set(missing, None)
+    if rule.pattern is not None:
+        raw = raw.str.extract(rule.pattern)
+    if rule.values:
+        old, new = [k for k, _ in rule.values], [v for _, v in rule.values]
+        if rule.otherwise is None:
+            raw = raw.replace(old, new)
+        else:
+            raw = raw.replace_strict(old, new, default=rule.otherwise).zip_with(raw.is_not_null(), raw)
+    return raw.str.to_lowercase() if rule.lower else raw
+
+
+def convert(raw: pl.Series, kind: str, rule: ColumnRule, plan: Plan) -> tuple[pl.Series, str]:
+    """Return `raw` as that kind, null where it cannot be, and the reason for those."""
+    if kind == AS_IS:
+        return raw, ""
+    if kind == "time":
+        return parse_times(raw, zone=plan.zone, unit=rule.unit, format=rule.format, year=plan.year), ""
+    if kind == "address":
+        return _addresses(raw), "not an IP address"
+    if kind == "text":
+        return _to_text(raw), "expected text"
+    if kind == "int":
+        return _to_int(raw), "not a whole number"
+    if kind == "float":
+        return _to_float(raw), "not a finite number"
+    if kind == "bool":
+        return _to_bool(raw), "not true or false"
+    return _to_list(raw, kind, rule.split or _LIST_SPLIT), "not a list"
+
+
+def _addresses(raw: pl.Series) -> pl.Series:
+    if raw.dtype != pl.String:
+        return pl.Series(raw.name, [None], dtype=pl.String).new_from_index(0, len(raw))
+    distinct = raw.unique()
+    fixed = canonical(distinct.str.strip_chars())
+    if (fixed == distinct).sum() == len(distinct) - distinct.null_count():
+        return raw  # canonical already, as it nearly always is
+    return raw.replace_strict(distinct, fixed, return_dtype=pl.String)
+
+
+def _as_text(raw: pl.Series) -> pl.Series:
+    if raw.dtype == pl.String:
+        return raw
+    if isinstance(raw.dtype, pl.List | pl.Struct | pl.Array):
+        return pl.Series(raw.name, [None if v is None else str(v) for v in raw.to_list()], dtype=pl.String)
+    if raw.dtype == pl.Binary:
+        return pl.Series(raw.name, [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_list()], dtype=pl.String)
+    if isinstance(raw.dtype, pl.Datetime):
+        return raw.dt.to_string("iso:strict")
+    return raw.cast(pl.String)
+
+
+def _to_text(raw: pl.Series) -> pl.Series:
+    if raw.dtype.is_nested():
+        return pl.Series(raw.name, [None], dtype=pl.String).new_from_index(0, len(raw))
+    return _as_text(raw)
+
+
+def _to_int(raw: pl.Series) -> pl.Series:
+    if raw.dtype.is_integer():
+        return raw if raw.dtype == pl.Int64 else raw.cast(pl.Int64, strict=False)
+    if raw.dtype.is_nested() or not (raw.dtype == pl.String or raw.dtype.is_numeric()):
+        return pl.Series(raw.name, [None], dtype=pl.Int64).new_from_index(0, len(raw))
+    if raw.dtype != pl.String:
+        return _whole(raw.cast(pl.Float64))
+    text = raw.str.strip_chars()
+    value = text.cast(pl.Int64, strict=False)
+    if value.null_count() == raw.null_count():
+        return value
+    # "5.0" and "1e3" are whole numbers too; beyond 2**53 a float would guess the last digits.
+    return value.zip_with(value.is_not_null(), _whole(text.cast(pl.Float64, strict=False)))
+
+
+def _whole(number: pl.Series) -> pl.Series:
+    exact = (number.abs() < 2.0**53) & (number == number.round())
+    return number.set(~exact.fill_null(value=False), None).cast(pl.Int64, strict=False)
+
+
+def _to_float(raw: pl.Series) -> pl.Series:
+    if raw.dtype.is_nested() or raw.dtype == pl.Boolean or raw.dtype.is_temporal():
+        return pl.Series(raw.name, [None], dtype=pl.Float64).new_from_index(0, len(raw))
+    number = (raw.str.strip_chars() if raw.dtype == pl.String else raw).cast(pl.Float64, strict=False)
+    infinite = number.is_not_null() & ~number.is_finite()
+    return number.set(infinite, None) if infinite.any() else number
+
+
+def _to_bool(raw: pl.Series) -> pl.Series:
+    if raw.dtype == pl.Boolean:
+        return raw
+    if raw.dtype.is_nested():
+        return pl.Series(raw.name, [None], dtype=pl.Boolean).new_from_index(0, len(raw))
+    text = _as_text(raw).str.strip_chars().str.to_lowercase()
+    return text.replace_strict([*_TRUE, *_FALSE], [True] * len(_TRUE) + [False] * len(_FALSE), default=None, return_dtype=pl.Boolean)
+
+
+def _to_list(raw: pl.Series, kind: str, split: str) -> pl.Series:
+    inner = _LIST_INNER[kind]
+    if isinstance(raw.dtype, pl.Array):
+        raw = raw.arr.to_list()
+    if isinstance(raw.dtype, pl.List):
+        if raw.dtype.inner == inner:
+            return raw
+        if raw.dtype.inner.is_nested():
+            return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
+        cast = raw.cast(pl.List(inner), strict=False)
+        lost = cast.list.eval(pl.element().is_null().sum()).list.first() != raw.list.eval(pl.element().is_null().sum()).list.first()
+        return cast.set(lost.fill_null(value=False), None)
+    if raw.dtype != pl.String:
+        return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
+    return _list_from_text(raw, split, inner)
+
+
+def _list_from_text(raw: pl.Series, split: str, inner: pl.DataType) -> pl.Series:
+    text = raw.str.strip_chars()
+    json = text.str.starts_with("[").fill_null(value=False)
+    parts = text.str.split(split).list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
+    if json.any():
+        rows = json.arg_true()
+        parts = parts.scatter(rows, _json_lists(text.gather(rows)))
+    return parts if inner == pl.String else _to_list(parts, next(k for k, v in _LIST_INNER.items() if v == inner), split)
+
+
+def _json_lists(text: pl.Series) -> pl.Series:
+    import json
+
+    lists: list[list[str | None] | None] = []
+    for value in text.to_list():
+        try:
+            items = json.loads(value)
+            lists.append([None if i is None else i if isinstance(i, str) else json.dumps(i) for i in items])
+        except (ValueError, RecursionError):
+            lists.append(None)
+    return pl.Series(lists, dtype=pl.List(pl.String))
+
+
+def _reasons(values: pl.Series, reason: str, output: Output, plan: Plan) -> pl.Series:
+    if output.kind != "time":
+        return pl.Series([reason]).new_from_index(0, len(values))
+    # Distinct look of the value (digits folded) decides the reason, so a million bad times cost a few look-ups.
+    shapes = values.str.replace_all(r"\d", "0").str.slice(0, 40)
+    first = pl.DataFrame({"shape": shapes, "value": values}).unique("shape", keep="first", maintain_order=True).head(1000)
+    why = [why_unreadable(v, zone=plan.zone, unit=output.rule.unit, year=plan.year) for v in first["value"].to_list()]
+    return shapes.replace_strict(first["shape"], pl.Series(why, dtype=pl.String), default="not a time", return_dtype=pl.String)
+
+
+def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> None:
+    if value.dtype == pl.String:
+        longest = value.str.len_bytes()
+        if (longest.max() or 0) <= MAX_FIELD_BYTES:  # type: ignore[operator]
+            return
+        rows = (longest > MAX_FIELD_BYTES).arg_true()
+    elif value.dtype == pl.List(pl.String):
+        if (value.list.explode().str.len_bytes().max() or 0) <= MAX_FIELD_BYTES:  # type: ignore[operator]
+            return
+        rows = (value.list.eval(pl.element().str.len_bytes().max()).list.first() > MAX_FIELD_BYTES).fill_null(value=False).arg_true()
+    else:
+        return
+    shown = pl.Series([clip(str(v)) for v in value.gather(rows).to_list()], dtype=pl.String)
+    reason = pl.Series([f"longer than {MAX_FIELD_BYTES:,} bytes"]).new_from_index(0, len(rows))
+    issues.append(_Issue(rule.name, rows, shown, reason, fatal=True))
+
+
+def _check_time(value: pl.Series, raw: pl.Series, unreadable: pl.Series | None, plan: Plan, issues: list[_Issue]) -> None:
+    missing = value.is_null() if unreadable is None else value.is_null() & ~unreadable
+    if missing.any():
+        rows = missing.arg_true()
+        nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows))
+        issues.append(_Issue("timestamp", rows, nothing, pl.Series(["missing time"]).new_from_index(0, len(rows)), fatal=True))
+    low, high = value.min(), value.max()
+    for outside, side in ((low is not None and low < plan.earliest, "earliest"), (high is not None and high > plan.latest, "latest")):  # type: ignore[operator]
+        if not outside:
+            continue
+        mask = value < plan.earliest if side == "earliest" else value > plan.latest
+        rows = mask.fill_null(value=False).arg_true()
+        limit = plan.earliest if side == "earliest" else plan.latest
+        word = "before the earliest" if side == "earliest" else "after the latest"
+        reason = f"absurd time: {word} allowed, {limit:%Y-%m-%d %H:%M}Z"
+        issues.append(_Issue("timestamp", rows, _as_text(raw.gather(rows)), pl.Series([reason]).new_from_index(0, len(rows)), fatal=True))
+
+
+def _source_issues(bad: dict[str, list[tuple[int, str, str]]], plan: Plan) -> list[_Issue]:
+    """Cells the parser itself refused: told once for each batch column made from the source column."""
+    issues = []
+    for source, cells in bad.items():
+        rows = pl.Series([c[0] for c in cells], dtype=pl.UInt32)
+        values, reasons = pl.Series([clip(c[1]) for c in cells], dtype=pl.String), pl.Series([c[2] for c in cells], dtype=pl.String)
+        users = [o for o in plan.outputs if o.source == source]
+        if not users:
+            issues.append(_Issue(source, rows, values, reasons, fatal=False))
+        for o in users:
+            issues.append(_Issue(o.rule.name, rows, values, reasons, fatal=o.declared and o.rule.on_invalid == "reject"))
+    return issues
+
+
+def _settle(issues: list[_Issue], parsed: Parsed, file: str, rejects: Rejects) -> pl.Series:
+    accepted = pl.Series([True]).new_from_index(0, len(parsed.lines))
+    for issue in issues:
+        if issue.fatal and len(issue.rows):
+            accepted = accepted.scatter(issue.rows, False)  # noqa: FBT003
+    for issue in issues:
+        kept = accepted.gather(issue.rows)
+        rejects.add_frame(
+            pl.DataFrame(
+                {
+                    "file": pl.Series([file]).new_from_index(0, len(issue.rows)),
+                    "line": parsed.lines.gather(issue.rows).cast(pl.Int64),
+                    "column": pl.Series([issue.column]).new_from_index(0, len(issue.rows)),
+                    "value": pl.Series([clip(v) for v in issue.values.to_list()], dtype=pl.String),
+                    "reason": issue.reasons,
+                    "kept": kept,
+                }
+            )
+        )
+        rejects.cells += int(kept.sum())
+    rejects.rows += int((~accepted).sum())
+    return accepted
+
+
+def _ids(ids: pl.Series | None, lines: pl.Series, prefix: str) -> pl.Series:
+    if ids is not None and not ids.null_count():
+        return ids
+    made = pl.Series([f"{prefix}:"]).new_from_index(0, len(lines)) + lines.cast(pl.String)
+    return made if ids is None else ids.zip_with(ids.is_not_null(), made)

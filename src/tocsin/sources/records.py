@@ -1,0 +1,135 @@
+"""The records of a text file, chunk after chunk, whatever its format.
+
+Enters: an `Input`, the kinds of its fields and its mapping. Leaves: `Parsed` chunks that together hold every line exactly
+once: as a row, as a bad line, or as skipped. Layer: sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from tocsin.errors import SourceError
+from tocsin.schema import STANDARD
+from tocsin.sources import delimited, files, jsonl, loglines
+from tocsin.sources.clean import Parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tocsin.sources.files import Input
+    from tocsin.sources.mapping import Mapping
+
+SAMPLE_BYTES: Final = 2 << 20
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The fields of a text source: the kind each is read as, and in which of them a list or object is wrong."""
+
+    kinds: dict[str, str]
+    strict: frozenset[str]
+
+
+def separator_of(source: Input, mapping: Mapping) -> str:
+    """Return the CSV separator: the mapping's, unless the file's name says otherwise."""
+    return source.separator or mapping.separator
+
+
+def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return the first rows of a text file, as text, and the kinds its fields seem to have.
+
+    Raises:
+        SourceError: The file is not of a text format, or needs patterns that the mapping does not give.
+    """
+    head = files.first_bytes(source, SAMPLE_BYTES).removeprefix(_BOM)
+    if len(head) == SAMPLE_BYTES:
+        head = head[: head.rfind(b"\n") + 1] or head
+    if source.format == "jsonl":
+        records = [r for line in head.split(b"\n") if line.strip() and isinstance(r := jsonl.parse_line(line.strip()), dict)]
+        names = dict.fromkeys(name for record in records for name in record)
+        kinds = {name: jsonl.kind_of(record.get(name) for record in records) for name in names}
+        frame, _ = jsonl.columns_of(records, kinds, frozenset())
+        return frame, kinds
+    if source.format == "csv":
+        separator = separator_of(source, mapping)
+        header = delimited.read_header(head, separator)
+        parser = delimited.DelimitedParser(header, separator)
+        frame = parser.parse(head.split(b"\n", 1)[1] if b"\n" in head else b"", last=True).frame
+        return frame, {name: delimited.text_kind(frame[name]) for name in header}
+    if source.format == "lines" and mapping.patterns:
+        frame = loglines.parse_log(head, 1, mapping).frame
+        return frame, dict.fromkeys(loglines.fields_of(mapping), "text")
+    raise SourceError(
+        f"{source.name}: its format cannot be told. Say it with format= (jsonl, csv, parquet), or give a mapping with [[patterns]]"
+        " for log lines, such as mapping=\"postfix\"."
+    )
+
+
+def records(source: Input, shape: Shape, mapping: Mapping, *, chunk_bytes: int = files.CHUNK_BYTES) -> Iterator[Parsed]:
+    """Yield a file's records; damage ends the file with a bad line that says where and why."""
+    parser = _Parser(source, shape, mapping)
+    for item in files.chunks(source, chunk_bytes):
+        if isinstance(item, files.Fault):
+            yield parser.fault(item)
+        else:
+            yield parser.parse(item)
+
+
+class _Parser:
+    """Keeps the line number through a file and hands each chunk to its format's reader."""
+
+    def __init__(self, source: Input, shape: Shape, mapping: Mapping) -> None:
+        self._source, self._shape, self._mapping = source, shape, mapping
+        self._line = 1
+        self._torn: bytes = b""
+        self._csv: delimited.DelimitedParser | None = None
+
+    def parse(self, chunk: files.Chunk) -> Parsed:
+        data = chunk.data
+        if self._line == 1:
+            data = data.removeprefix(_BOM)
+        if chunk.torn and not data.endswith(b"\n"):
+            data = self._set_torn_line_aside(data)
+        if self._source.format == "csv":
+            return self._parse_csv(data, last=chunk.last)
+        first = self._line
+        self._line += data.count(b"\n")
+        if self._source.format == "lines":
+            return loglines.parse_log(data, first, self._mapping)
+        return jsonl.parse_lines(data, first, self._shape.kinds, self._shape.strict)
+
+    def fault(self, fault: files.Fault) -> Parsed:
+        """Return the bad line that stands for damage at this point."""
+        line = self._csv.next_line if self._csv else self._line
+        value = jsonl.shown(fault.value or self._torn)
+        if fault.line_lost:
+            self._line += 1
+            if self._csv:
+                self._csv.next_line += 1
+        return Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64), [], [(line, value, fault.reason)])
+
+    def _set_torn_line_aside(self, data: bytes) -> bytes:
+        """A line cut short by damage counts only if it is whole beyond doubt: a closed JSON object is, a CSV line never."""
+        cut = data.rfind(b"\n") + 1
+        tail = data[cut:]
+        if self._source.format == "jsonl" and isinstance(jsonl.parse_line(tail.strip()), dict):
+            return data + b"\n"
+        self._torn = tail
+        return data[:cut]
+
+    def _parse_csv(self, data: bytes, *, last: bool) -> Parsed:
+        if self._csv is None:
+            separator = separator_of(self._source, self._mapping)
+            header, _, data = data.partition(b"\n")
+            self._csv = delimited.DelimitedParser(delimited.read_header(header, separator), separator)
+        return self._csv.parse(data, last=last)
+
+
+def shape_of(kinds: dict[str, str], declared: set[str]) -> Shape:
+    """Return the shape of a text source from the kinds of its fields and the fields that feed declared columns."""
+    standard = {c.name for c in STANDARD.values() if c.kind != "list"}
+    return Shape(kinds, frozenset((declared | standard) & {n for n in declared | standard if not kinds.get(n, "").startswith("list")}))
