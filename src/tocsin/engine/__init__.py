@@ -1,0 +1,9 @@
+"""Engine: fit, apply and backtest are one ``step(state, batch)``.
+
+Enters: detections, events, reference data. Leaves: findings, tallies, scores. Layer: above rules, below runners.
+"""
+
+from tocsin.engine.arrive import End, Idle
+from tocsin.engine.core import Engine, Output, State
+
+__all__ = ["End", "Engine", "Idle", "Output", "State"]

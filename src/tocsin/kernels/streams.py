@@ -140,15 +140,15 @@ def run_hours(slot: Any, hour: Any, mask: Any, counts: Any, out: Any, out_total:
 
 
 @njit(cache=True, nogil=True)
-def look_up_slots(hashes: Any, known: Any, table: Any, n: Any, slot: Any, fresh: Any) -> Any:
+def look_up_slots(h1: Any, h2: Any, known: Any, table: Any, n: Any, slot: Any, fresh: Any) -> Any:
     """Give each entity its dense number; ``fresh`` lists the rows that brought a new one. Return how many there are now."""
     n_fresh = 0
     for i in range(slot.size):
         if not known[i]:
             continue
-        place = find(table, hashes[i, 0], hashes[i, 1], np.uint64(0))
+        place = find(table, h1[i], h2[i], np.uint64(0))
         if table[place, 3] == EMPTY:
-            put(table, place, hashes[i, 0], hashes[i, 1], np.uint64(0), np.uint64(n))
+            put(table, place, h1[i], h2[i], np.uint64(0), np.uint64(n))
             fresh[n_fresh] = i
             n_fresh += 1
             n += 1
@@ -157,11 +157,24 @@ def look_up_slots(hashes: Any, known: Any, table: Any, n: Any, slot: Any, fresh:
 
 
 @njit(cache=True, nogil=True)
-def keep_peaks(slot: Any, score: Any, t: Any, best: Any, best_t: Any, best_row: Any) -> None:
-    """Keep each entity's highest score, its first time, and the row of this batch (or -1) that brought it."""
+def keep_peaks(slot: Any, score: Any, t: Any, sign: Any, best: Any, best_t: Any) -> None:
+    """Keep each entity's most extreme score (highest for sign 1, lowest for -1) and the first time it was reached."""
     for i in range(slot.size):
         s = slot[i]
-        if s >= 0 and score[i] > best[s]:
+        if score[i] * sign > best[s] * sign or np.isnan(best[s]):
             best[s] = score[i]
             best_t[s] = t[i]
-            best_row[s] = i
+
+
+@njit(cache=True, nogil=True)
+def first_of_window(slot: Any, window: Any, score: Any, sign: Any, fired: Any, peak: Any, first: Any, raised: Any) -> None:
+    """Mark the first firing of each entity and window, and later ones that raise the window's peak."""
+    for i in range(slot.size):
+        s = slot[i]
+        if fired[s] != window[i]:
+            fired[s] = window[i]
+            peak[s] = score[i]
+            first[i] = True
+        elif score[i] * sign > peak[s] * sign:
+            peak[s] = score[i]
+            raised[i] = True

@@ -1,0 +1,264 @@
+"""Detection: a predicate over an event, or over a running aggregate of its entity, joined with a table.
+
+Enters: Polars expressions over event columns, a measure, and the table it is compared with. Leaves: a frozen
+description that the engine compiles; it holds no state and is never changed by a fit. Layer: above measures and
+fits, below rules and the engine.
+
+The names of a rule: ``value`` is the measure, ``ref.mean`` a column of the table, ``prev.src_latitude`` a column of
+the entity's previous event, ``score`` the number that is compared; every other name is a column of the event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tocsin.errors import RuleError, did_you_mean
+from tocsin.expressions import canonical, columns_read, digest
+from tocsin.fits import Fit, Limit, OwnHistory, Population
+from tocsin.measures import Measure, Previous, Spanned
+from tocsin.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SEVERITIES = ("informational", "low", "medium", "high", "critical")
+LOOKED_UP = {f"{side}_{what}" for side in ("src", "dst", "user") for what in ("country", "latitude", "longitude", "city", "listed", "threat", "asset")}
+"""The columns that reference data attaches to an event."""
+_ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")
+
+col = pl.col
+value = pl.col("@value")
+"""The measure's running value at this event."""
+
+
+class _Names:
+    """Attribute access to the columns under one prefix: ``ref.mean`` is the column ``@ref.mean``."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> pl.Expr:
+        """Return the column as an expression."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return pl.col(f"{self._prefix}{name}")
+
+
+ref = _Names("@ref.")
+prev = _Names("@prev.")
+known = pl.col("@known")
+total = pl.col("@total")
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """When a score fires: a comparison with a threshold, and perhaps further conditions on the event.
+
+    ``(score > 3) & (value >= 20)`` keeps its threshold apart, so that a finding can show it and a tuner can move it.
+    """
+
+    operator: str
+    threshold: pl.Expr
+    extra: pl.Expr | None = None
+
+    @property
+    def expression(self) -> pl.Expr:
+        """The whole condition as one boolean expression; a null score or threshold never fires."""
+        s, t = pl.col("@score"), self.threshold
+        compared = {">": s > t, ">=": s >= t, "<": s < t, "<=": s <= t, "==": s == t}[self.operator]
+        return compared if self.extra is None else compared & self.extra
+
+    def __and__(self, extra: pl.Expr) -> Condition:
+        """Add a condition that must hold too."""
+        return dataclasses.replace(self, extra=extra if self.extra is None else self.extra & extra)
+
+    def __str__(self) -> str:
+        """Read like the rule that was written."""
+        text = f"score {self.operator} {self.threshold.meta.output_name() if self.threshold.meta.is_column() else _literal(self.threshold)}"
+        return text if self.extra is None else f"{text} and {self.extra}"
+
+
+def _literal(expression: pl.Expr) -> str:
+    return re.sub(r"dyn (int|float): ", "", str(expression))
+
+
+class Score:
+    """The score as a rule's ``when`` names it: comparing it gives a ``Condition``."""
+
+    def __gt__(self, threshold: float | pl.Expr) -> Condition:
+        """Fire above the threshold."""
+        return Condition(">", _expression(threshold))
+
+    def __ge__(self, threshold: float | pl.Expr) -> Condition:
+        """Fire at the threshold or above."""
+        return Condition(">=", _expression(threshold))
+
+    def __lt__(self, threshold: float | pl.Expr) -> Condition:
+        """Fire below the threshold."""
+        return Condition("<", _expression(threshold))
+
+    def __le__(self, threshold: float | pl.Expr) -> Condition:
+        """Fire at the threshold or below."""
+        return Condition("<=", _expression(threshold))
+
+
+def _expression(x: float | pl.Expr) -> pl.Expr:
+    return x if isinstance(x, pl.Expr) else pl.lit(x)
+
+
+score = Score()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A rule's own test: some events, and whether the last of them must fire.
+
+    Events are mappings of column to value; ``timestamp`` (ISO 8601 text or an aware datetime) and ``event_id`` may
+    be left out, they are then one minute apart. ``tables`` may set columns that a look-up would attach.
+    """
+
+    fires: bool
+    events: Sequence[Mapping[str, Any]]
+    note: str = ""
+
+
+def _caller() -> tuple[str, int]:
+    """Return file and line of the code that made the detection, for messages."""
+    frame = sys._getframe(1)
+    while frame.f_back and (frame.f_globals.get("__name__") in {__name__, "dataclasses"} or frame.f_code.co_filename.startswith("<")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detection:
+    """One rule.
+
+    id: lower-case words with dots, ``mail.volume-vs-self``. severity: informational, low, medium, high or critical.
+    on: boolean expression, which events take part. entity: the column that says whom it is about.
+    measure: what is counted (none for a rule over single events). against: what the value is compared with (a fit,
+    a ``Table`` or nothing). score: a number; when: the ``Condition`` under which it fires.
+    evidence: further columns kept with a finding. examples: events that must fire and events that must not.
+
+    >>> exe = Detection(
+    ...     id="mail.many-recipients", title="Mail to many recipients", severity="low", on=col("kind") == "mail",
+    ...     entity="user_id", score=col("nr_recipients"), when=score > 10,
+    ... )
+    >>> exe.tier, str(exe.when)
+    (1, 'score > 10')
+    """
+
+    id: str
+    title: str
+    severity: str
+    on: pl.Expr
+    entity: str
+    score: pl.Expr
+    when: Condition
+    measure: Measure | None = None
+    against: Fit | Table | None = None
+    evidence: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    false_positives: str = ""
+    examples: tuple[Example, ...] = ()
+    where: tuple[str, int] = field(default_factory=_caller, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without an event."""
+        for problem in self.problems():
+            raise RuleError(f"{self.where[0]}:{self.where[1]}: {self.id}: {problem}")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the rule itself."""
+        found = []
+        if not _ID.fullmatch(self.id):
+            found.append(f'id "{self.id}" must be lower-case words joined by dots, such as "mail.volume-vs-self".')
+        if self.severity not in SEVERITIES:
+            found.append(f'severity "{self.severity}" is not one of {", ".join(SEVERITIES)}.{did_you_mean(self.severity, SEVERITIES)}')
+        if not isinstance(self.when, Condition):
+            found.append("when must compare the score, such as when=tc.score > 3, perhaps & another condition.")
+        windowed = isinstance(self.measure, Spanned) and self.measure.per is not None
+        if isinstance(self.against, OwnHistory | Population) and not windowed:
+            found.append('own_history and population read closed windows: give the measure per="1d" or another calendar window.')
+        if isinstance(self.against, Limit) and self.measure is not None:
+            found.append("limit is for stateless rules: leave the measure out and score the event's own column.")
+        known_names = self.outputs
+        for name in self._engine_names():
+            if name not in known_names:
+                hint = did_you_mean(name, known_names)
+                found.append(f"{name[1:]} is not made by this rule's measure or table.{hint.replace('@', '')}")
+        return found
+
+    def _engine_names(self) -> list[str]:
+        expressions = [self.score, *([self.when.expression] if isinstance(self.when, Condition) else [])]
+        names = {n for e in expressions for n in e.meta.root_names() if n.startswith("@")}
+        return sorted(names - {"@score"})
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The columns the engine makes for this rule (``@value``, ``@ref.mean`` ...)."""
+        made = self.measure.outputs if self.measure else ()
+        if isinstance(self.against, Fit):
+            made += self.against.outputs
+        elif isinstance(self.against, Table):
+            made += tuple(f"@ref.{v}" for v in self.against.values)
+        return made
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the rule is scored at release (it has a measure or a fit) and not on arrival."""
+        return self.measure is not None or isinstance(self.against, Fit)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it fires once per entity and calendar window."""
+        return isinstance(self.measure, Spanned) and self.measure.per is not None
+
+    @property
+    def tier(self) -> int:
+        """Where the table comes from: 1 constants, 2 reference data, 3 the entity's own history, 4 the population's."""
+        if isinstance(self.against, Population | Limit):
+            return 4
+        if isinstance(self.against, Table):
+            return self.against.tier
+        if self.stateful:
+            return 3
+        return 2 if LOOKED_UP & set(self.reads) else 1
+
+    @property
+    def reads(self) -> list[str]:
+        """The event columns (attached ones included) that the rule needs in order to be scored."""
+        names = set(columns_read(self.on, self.score, self.when.expression)) | {self.entity}
+        if self.measure is not None:
+            names |= set(self.measure.reads)
+        if isinstance(self.against, Limit):
+            names.add(self.against.column)
+        if isinstance(self.against, Table):
+            names |= set(self.against.key)
+        return sorted(names - {"event_id", "timestamp"})
+
+    @property
+    def version(self) -> str:
+        """A hash of all that decides what the rule scores and when it fires."""
+        against = self.against.digest if isinstance(self.against, Table) else (self.against.key if self.against else "")
+        parts = (self.id, canonical(self.on), self.entity, canonical(self.score), canonical(self.when.expression), against)
+        return digest(*parts, self.measure.key if self.measure else "")
+
+    def as_notebook(self) -> Detection:
+        """Return the rule with the workshop notebook's arithmetic, where it has any (see ``docs/decisions``)."""
+        if not (isinstance(self.against, OwnHistory) and isinstance(self.measure, Spanned) and self.measure.per == "1d"):
+            return self
+        measure = dataclasses.replace(self.measure, rounded=True, zone="UTC")
+        return dataclasses.replace(self, measure=measure, against=self.against.as_notebook(), where=self.where)
+
+    @property
+    def remembers(self) -> Sequence[str]:
+        """The columns of the previous event, for a rule over ``Previous``."""
+        return self.measure.columns if isinstance(self.measure, Previous) else ()

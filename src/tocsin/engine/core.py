@@ -1,0 +1,322 @@
+"""The engine: one ``step(state, batch)`` that replay, live stream and cluster share.
+
+Enters: batches of events in arrival order, and control records. Leaves: findings, raised peaks, and on request the
+score of every event. Layer: engine.
+
+A step is five stages: arrive (future, duplicate, late, clocks, waiting room), slots (entity to number), measure
+(running values, baselines, populations), close (inside measure, at window boundaries), score. Rules without state
+are scored on arrival, in arrival order; the others at release, in (time, event_id) order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tocsin.calendars import duration_us
+from tocsin.detection import LOOKED_UP, Detection
+from tocsin.engine import findings as fnd
+from tocsin.engine.arrive import Arrival, Control
+from tocsin.engine.plan import Planned, plan
+from tocsin.engine.score import Scored, score
+from tocsin.engine.slots import Slots
+from tocsin.expressions import digest
+from tocsin.hashing import content_digest, hash_column
+from tocsin.kernels.arrival import FATES, LATE, OK
+from tocsin.kernels.streams import keep_peaks
+from tocsin.kernels.windows import NEVER
+from tocsin.measures import Spanned
+from tocsin.running import Rows
+from tocsin.tables import Table
+
+if TYPE_CHECKING:
+    from tocsin.reference import References
+    from tocsin.running import Arrays, Running
+
+LATENESS = "1h"
+DEDUP_HORIZON = "7d"
+FUTURE_SKEW = "10m"
+
+
+@dataclass
+class Tally:
+    """What one detection did so far."""
+
+    events: int = 0
+    scored: int = 0
+    fired: int = 0
+    findings: int = 0
+    suppressed: int = 0
+    unscored: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+    def skip(self, reason: str, n: int) -> None:
+        """Count ``n`` events as unscored."""
+        if n:
+            self.unscored[reason] = self.unscored.get(reason, 0) + n
+
+
+@dataclass
+class State:
+    """All that a step carries over. ``step`` takes it over: use what it returns, and ``save`` to keep a copy."""
+
+    arrival: Arrival
+    slots: dict[str, Slots]
+    running: dict[str, Running]
+    firing: dict[str, fnd.Firing]
+    tallies: dict[str, Tally]
+    counts: dict[str, int]
+    rules: str
+
+
+@dataclass
+class Output:
+    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them."""
+
+    findings: pl.DataFrame
+    peaks: pl.DataFrame
+    fates: pl.DataFrame | None = None
+    trace: pl.DataFrame | None = None
+    scores: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+
+class _Gathered:
+    """Pieces of output of one step."""
+
+    def __init__(self) -> None:
+        self.findings: list[pl.DataFrame] = []
+        self.peaks: list[pl.DataFrame] = []
+        self.traces: list[pl.DataFrame] = []
+        self.scores: dict[str, list[pl.DataFrame]] = {}
+
+    def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
+        """Put the pieces together."""
+        return Output(
+            pl.concat([fnd.empty(), *self.findings]), pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
+            pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},
+        )  # fmt: skip
+
+
+class Engine:
+    """Compiled detections; holds no state of its own.
+
+    columns: the names and types of the source's columns. refs: reference data to attach. lateness, dedup_horizon,
+    future_skew: durations. gaps: intervals (microseconds) in which the source was not covered. key: 16 bytes for the
+    hashes of identifiers; a live engine takes a secret one. trace, keep_scores: give measure columns and scores out.
+    """
+
+    def __init__(
+        self,
+        detections: Iterable[Detection],
+        columns: Mapping[str, Any],
+        refs: References | None = None,
+        *,
+        lateness: Any = LATENESS,
+        dedup_horizon: Any = DEDUP_HORIZON,
+        future_skew: Any = FUTURE_SKEW,
+        gaps: Sequence[tuple[int, int]] = (),
+        key: bytes = bytes(16),
+        trace: bool = False,
+        keep_scores: bool = False,
+    ) -> None:
+        self.detections = tuple(detections)
+        self.refs, self.key, self.trace, self.keep_scores = refs, key, trace, keep_scores
+        self.lateness, self.horizon, self.skew = duration_us(lateness), duration_us(dedup_horizon), duration_us(future_skew)
+        attachable = set(refs.columns) if refs else set()
+        self.plan = plan(self.detections, {*columns, *attachable}, tuple(gaps))
+        reads = set(self.plan.reads)
+        self.attached = sorted((reads & attachable) - set(columns))
+        addresses = {f"{c.split('_')[0]}_ip" for c in self.attached if not c.startswith("user_")} | {"user_id" for c in self.attached if c.startswith("user_")}
+        shown = {"src_ip", "dst_ip"}
+        self.columns = sorted(((reads - LOOKED_UP) | (reads & set(columns)) | addresses | shown) & set(columns))
+        self.skipped = self.plan.skipped
+        self.rules = digest(*(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps)
+
+    def new_state(self) -> State:
+        """Return the state before the first event."""
+        return State(
+            Arrival(self.lateness, self.skew, self.horizon),
+            {e: Slots() for e in self.plan.entities},
+            self.plan.new_states(),
+            {p.detection.id: fnd.Firing() for p in self.plan.planned},
+            {p.detection.id: Tally() for p in self.plan.planned},
+            dict.fromkeys(FATES, 0),
+            self.rules,
+        )
+
+    def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
+        content = batch.select("timestamp", *self.columns)
+        ids = batch["event_id"]
+        if "source" in batch.columns:
+            ids = batch.select(pl.concat_str([pl.col("source").fill_null(""), "event_id"], separator="\x1f").alias("id"))["id"]
+        id_hashes = hash_column(ids, self.key)
+        extra = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in content.columns]
+        frame = batch.select("event_id", "timestamp", *(c for c in self.columns if c not in extra), *extra).with_columns(
+            pl.col("timestamp").dt.epoch("us").alias("@t"), _series("@id1", id_hashes[:, 0]), _series("@id2", id_hashes[:, 1]),
+            _series("@content", content_digest(content, self.key)),
+        )  # fmt: skip
+        if "received_at" in extra:
+            frame = frame.with_columns(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
+        if self.refs is not None and self.attached:
+            frame = self.refs.attach(frame, self.attached)
+        return self._hash_entities(frame).rechunk()
+
+    def _hash_entities(self, frame: pl.DataFrame) -> pl.DataFrame:
+        for entity in self.plan.entities:
+            if frame.schema[entity] != pl.String:
+                frame = frame.with_columns(pl.col(entity).cast(pl.String))
+            hashes = hash_column(frame[entity], self.key)
+            frame = frame.with_columns(_series(f"@h1.{entity}", hashes[:, 0]), _series(f"@h2.{entity}", hashes[:, 1]))
+        return frame
+
+    def step(self, state: State, batch: pl.DataFrame | Control) -> tuple[State, Output]:
+        """Advance by one batch of events (prepared or not) or one control record."""
+        gathered = _Gathered()
+        if not isinstance(batch, pl.DataFrame):
+            for released in state.arrival.control(batch):
+                self._release(state, released, gathered)
+            return state, gathered.output(None, trace=self.trace)
+        frame = batch if "@id1" in batch.columns else self.prepare(batch)
+        fate, floor = state.arrival.judge(frame)
+        for code, n in enumerate(np.bincount(fate, minlength=len(FATES)).tolist()):
+            state.counts[FATES[code]] += n
+        ok, late = fate == OK, fate == LATE
+        accepted = self._number(state, frame if ok.all() else frame.filter(pl.Series(ok | late)))
+        self._arrive(state, accepted, gathered)
+        if late.any():
+            self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
+        for released in state.arrival.release(accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))):
+            self._release(state, released, gathered)
+        fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
+        return state, gathered.output(fates, trace=self.trace)
+
+    def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
+        slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
+        return frame.drop([c for c in frame.columns if c.startswith(("@h1.", "@h2.", "@id", "@content", "@received"))]).with_columns(slots)
+
+    def _rows(self, frame: pl.DataFrame) -> Rows:
+        return Rows(frame, frame["@t"].to_numpy(), {e: frame[f"@s.{e}"].to_numpy() for e in self.plan.entities}, self.key)
+
+    def _arrive(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
+        """Score the rules without state on every accepted event."""
+        rows = self._rows(frame)
+        for planned in self.plan.planned:
+            if not planned.detection.stateful:
+                self._score(state, planned, rows, {}, gathered)
+
+    def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
+        """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
+        rows = self._rows(frame)
+        for running in state.running.values():
+            running.late(rows, floor, self._entities(state, running))
+        for planned in self.plan.planned:
+            if planned.detection.stateful:
+                n = int(rows.holds(planned.detection.on).sum())
+                tally = state.tallies[planned.detection.id]
+                tally.events += n
+                tally.skip("late", n)
+
+    @staticmethod
+    def _entities(state: State, running: Running) -> int:
+        entity = getattr(running, "entity", None)
+        return state.slots[entity].n if entity else 0
+
+    def _release(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
+        """Measure and score events whose time has come."""
+        rows = self._rows(frame)
+        for part in self._pieces(state, rows):
+            columns = {key: running.run(part, self._entities(state, running)) for key, running in state.running.items()}
+            for planned in self.plan.planned:
+                if planned.detection.stateful:
+                    self._score(state, planned, part, columns, gathered)
+            if self.trace:
+                gathered.traces.append(self._trace(part, columns))
+
+    def _pieces(self, state: State, rows: Rows) -> list[Rows]:
+        """Cut at window boundaries where a fit must know what fired before it goes on."""
+        calendars = [state.running[p.feeds_back].calendar for p in self.plan.planned if p.feeds_back]  # type: ignore[attr-defined]
+        cuts = {0, len(rows)}
+        for calendar in calendars:
+            cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())
+        edges = sorted(cuts)
+        return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]  # noqa: PLR2004
+
+    def _score(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered) -> None:
+        detection = planned.detection
+        tally, firing = state.tallies[detection.id], state.firing[detection.id]
+        firing.grow(state.slots[detection.entity].n)
+        on = rows.holds(detection.on)
+        part = rows.takes_part(detection.on, detection.entity)
+        n_on, n_part = int(np.count_nonzero(on)), int(np.count_nonzero(part))
+        tally.events += n_on
+        tally.skip("no_entity", n_on - n_part)
+        if not n_part:
+            return
+        scored = score(detection, self._scope(planned, rows, columns, None if n_part == len(rows) else part), tally.unscored.get("error", 0))
+        for reason, n in scored.unscored.items():
+            tally.skip(reason, n)
+        tally.scored += n_part - sum(scored.unscored.values())
+        tally.error = tally.error or scored.error
+        slot, t = scored.frame["@slot"].to_numpy(), scored.frame["@t"].to_numpy()
+        keep_peaks(slot, scored.score, t, fnd.sign(detection), firing.best, firing.best_t)
+        self._collect(planned, scored, state, gathered)
+
+    def _collect(self, planned: Planned, scored: Scored, state: State, gathered: _Gathered) -> None:
+        detection, tally = planned.detection, state.tallies[planned.detection.id]
+        if self.keep_scores:
+            kept = pl.DataFrame({"event_id": scored.frame["event_id"], "score": pl.Series(scored.score).fill_nan(None), "fired": scored.fired})
+            gathered.scores.setdefault(detection.id, []).append(kept)
+        if not scored.fired.any():
+            return
+        tally.fired += int(scored.fired.sum())
+        if planned.feeds_back:
+            fired = scored.frame.filter(pl.Series(scored.fired))
+            state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
+        new, peaks = fnd.make(detection, scored, state.firing[detection.id], self.refs.digest if self.refs else "")
+        if self.refs is not None and new.height:
+            new = self.refs.suppress(new)
+        tally.findings += new.height
+        tally.suppressed += new["suppressed_by"].is_not_null().sum()
+        gathered.findings.append(new)
+        gathered.peaks.append(peaks)
+
+    def _scope(self, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], part: Any) -> pl.DataFrame:
+        """Return the events a rule looks at, with the columns made for it."""
+        detection = planned.detection
+        names = {"event_id", "timestamp", "@t", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence} & set(rows.frame.columns)
+        made = [_made(name, columns[key][column]) for name, (key, column) in planned.columns.items()]
+        made.append(_series("@slot", rows.slots[detection.entity]))
+        if detection.windowed and isinstance(detection.measure, Spanned):
+            made.append(_series("@window", rows.windows(detection.measure.calendar)))
+        scope = rows.frame.select(sorted(names)).with_columns(made)
+        scope = scope if part is None else scope.filter(pl.Series(part))
+        if isinstance(detection.against, Table):
+            table = detection.against
+            joined = table.join(scope.select(*table.key, *({"timestamp"} - set(table.key))))
+            scope = scope.with_columns(joined[v].alias(f"@ref.{v}") for v in table.values)
+        return scope
+
+    def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
+        made = [rows.frame["event_id"]]
+        for planned in self.plan.planned:
+            made += [_made(f"{planned.detection.id}{name}", columns[key][c]) for name, (key, c) in planned.columns.items()]
+        return pl.DataFrame(made)
+
+
+def _series(name: str, array: Any) -> pl.Series:
+    return pl.Series(name, np.ascontiguousarray(array))
+
+
+def _made(name: str, array: Any) -> pl.Series:
+    """Return a measure column: NaN is null; a time is a time."""
+    if name.endswith("@prev.timestamp"):
+        series = pl.Series(name, array)
+        return series.set(series == int(NEVER), None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if array.dtype == object:
+        return pl.Series(name, array.tolist(), dtype=pl.String)
+    return pl.Series(name, np.ascontiguousarray(array), nan_to_null=True)

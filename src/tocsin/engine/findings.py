@@ -1,0 +1,143 @@
+"""Findings: one firing of one detection, written so that anybody can check it.
+
+Enters: the scored events of one detection and which of them fire. Leaves: a frame of new findings and the raised
+peaks of open windows; ids and order depend on nothing but the events. Layer: engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tocsin.expressions import digest
+from tocsin.fits import Fit
+from tocsin.hashing import hash_column
+from tocsin.kernels.streams import first_of_window
+from tocsin.kernels.windows import NEVER
+from tocsin.measures import Spanned
+from tocsin.running.state import Arrays, Saved, grow
+from tocsin.tables import Table
+
+if TYPE_CHECKING:
+    from tocsin.detection import Detection
+    from tocsin.engine.score import Scored
+
+UTC_TIME = pl.Datetime("us", "UTC")
+SCHEMA: dict[str, Any] = {
+    "finding_id": pl.String, "detection_id": pl.String, "version": pl.String, "severity": pl.String, "tier": pl.Int8, "title": pl.String,
+    "entity_kind": pl.String, "entity": pl.String, "time": UTC_TIME, "window_start": UTC_TIME, "window_end": UTC_TIME, "score": pl.Float64,
+    "threshold": pl.Float64, "value": pl.Float64, "peak_score": pl.Float64, "evidence": pl.String, "table_digest": pl.String,
+    "event_id": pl.String, "source": pl.String, "src_ip": pl.String, "dst_ip": pl.String, "suppressed_by": pl.String,
+}  # fmt: skip
+PEAKS = {"finding_id": pl.String, "peak_score": pl.Float64}
+_PUBLIC_KEY = bytes(16)
+
+
+def empty() -> pl.DataFrame:
+    """Return a frame of no findings."""
+    return pl.DataFrame(schema=SCHEMA)
+
+
+class Firing(Saved):
+    """Which window of each entity has fired, and its peak so far; and each entity's most extreme score ever."""
+
+    kept = ("fired", "peak", "best", "best_t")
+
+    def __init__(self) -> None:
+        """Start with nothing fired."""
+        self.fired, self.peak = np.full(0, NEVER), np.zeros(0)
+        self.best, self.best_t = np.full(0, np.nan), np.zeros(0, np.int64)
+
+    def grow(self, n: int) -> None:
+        """Make room for ``n`` entities."""
+        self.fired, self.peak = grow(self.fired, n, NEVER), grow(self.peak, n, 0.0)
+        self.best, self.best_t = grow(self.best, n, np.nan), grow(self.best_t, n, 0)
+
+    def arrays(self) -> Arrays:
+        """Return the state as named arrays."""
+        return super().arrays()
+
+
+def sign(detection: Detection) -> float:
+    """Return 1 where high scores are the extreme ones, -1 for a rule that fires below its threshold."""
+    return -1.0 if detection.when.operator.startswith("<") else 1.0
+
+
+def make(detection: Detection, scored: Scored, firing: Firing, refs_digest: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the new findings of one scored frame, and the peaks that rose in windows that had fired before."""
+    rows = scored.frame.with_columns(pl.Series("@score", scored.score)).filter(pl.Series(scored.fired))
+    if not detection.windowed:
+        return _write(detection, rows.with_columns(pl.lit(None, pl.Int64).alias("@window")), refs_digest), pl.DataFrame(schema=PEAKS)
+    first, raised = np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_)
+    slot, window, score = (np.ascontiguousarray(rows[c].to_numpy()) for c in ("@slot", "@window", "@score"))
+    first_of_window(slot, window, score, sign(detection), firing.fired, firing.peak, first, raised)
+    new = _write(detection, rows.filter(pl.Series(first)), refs_digest)
+    return new, _peaks(detection, rows.filter(pl.Series(raised)))
+
+
+def _peaks(detection: Detection, rows: pl.DataFrame) -> pl.DataFrame:
+    if rows.is_empty():
+        return pl.DataFrame(schema=PEAKS)
+    last = rows.group_by("@slot", "@window", maintain_order=True).last()
+    return last.select(_finding_id(detection, last), peak_score="@score")
+
+
+def _finding_id(detection: Detection, rows: pl.DataFrame) -> pl.Series:
+    """Name a finding by rule, version and window and entity, or by the event; text an attacker chose comes last."""
+    entity = pl.col(detection.entity).cast(pl.String)
+    source = pl.col("source").fill_null("") if "source" in rows.columns else pl.lit("")
+    parts = [pl.col("@window").cast(pl.String), pl.lit(detection.entity), entity] if detection.windowed else [source, pl.col("event_id")]
+    text = rows.select(pl.concat_str([pl.lit(detection.id), pl.lit(detection.version), *parts], separator="\x1f").alias("x"))["x"]
+    return hex_digest(text).alias("finding_id")
+
+
+def hex_digest(text: pl.Series) -> pl.Series:
+    """Return 32 hex digits for each text."""
+    data = hash_column(text, _PUBLIC_KEY).tobytes().hex()
+    return pl.Series([data[i : i + 32] for i in range(0, len(data), 32)], dtype=pl.String)
+
+
+def _window_times(detection: Detection, rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    if not detection.windowed or not isinstance(detection.measure, Spanned):
+        nothing = pl.repeat(None, rows.height, dtype=UTC_TIME, eager=True)
+        return nothing, nothing
+    calendar = detection.measure.calendar
+    windows, back = np.unique(rows["@window"].to_numpy(), return_inverse=True)
+    begins = np.array([calendar.begin(int(w)) for w in windows], np.int64)
+    ends = np.array([calendar.begin(int(w) + 1) for w in windows], np.int64)
+    return tuple(pl.Series(x[back] if x.size else x, dtype=pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for x in (begins, ends))  # type: ignore[return-value]
+
+
+def _write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.DataFrame:
+    if rows.is_empty():
+        return empty()
+    start, end = _window_times(detection, rows)
+    made = [c for c in rows.columns if c == "@value" or c.startswith(("@ref.", "@prev.", "@known", "@total"))]
+    shown = [*(c for c in dict.fromkeys(detection.evidence) if c in rows.columns), *made]
+    evidence = pl.struct([pl.col(c).alias(c.lstrip("@")) for c in shown]).struct.json_encode() if shown else pl.lit("{}")
+    optional = {c: pl.col(c).cast(pl.String) if c in rows.columns else pl.lit(None, pl.String) for c in ("source", "src_ip", "dst_ip")}
+    value = pl.col("@value").cast(pl.Float64) if "@value" in rows.columns else pl.lit(None, pl.Float64)
+    frame = rows.select(
+        _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version), severity=pl.lit(detection.severity),
+        tier=pl.lit(detection.tier, pl.Int8), title=pl.lit(detection.title), entity_kind=pl.lit(detection.entity),
+        entity=pl.col(detection.entity).cast(pl.String), time=pl.col("timestamp"), window_start=start, window_end=end,
+        score=pl.col("@score"), threshold=detection.when.threshold.cast(pl.Float64), value=value, peak_score=pl.col("@score"),
+        evidence=evidence, table_digest=_table_digest(detection, rows, refs_digest), event_id=pl.col("event_id"),
+        suppressed_by=pl.lit(None, pl.String), **optional,
+    )  # fmt: skip
+    return frame.select(list(SCHEMA))
+
+
+def _table_digest(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Expr | pl.Series:
+    """Return a hash of the table the event was compared with: for a fit, of its values as they held for this window."""
+    against = detection.against
+    if isinstance(against, Table):
+        return pl.lit(against.digest)
+    if isinstance(against, Fit):
+        refs = [pl.col(c).cast(pl.String).fill_null("") for c in rows.columns if c.startswith("@ref.")]
+        window = pl.col("@window").cast(pl.String).fill_null("") if "@window" in rows.columns else pl.lit("")
+        text = rows.select(pl.concat_str([pl.lit(against.key), window, *refs], separator="\x1f").alias("x"))["x"]
+        return hex_digest(text)
+    return pl.lit(refs_digest if detection.tier == 2 else digest(detection.version), pl.String)  # noqa: PLR2004

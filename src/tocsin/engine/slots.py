@@ -1,0 +1,48 @@
+"""Slots: one dictionary per kind of entity, from its name to a dense integer.
+
+Enters: the keyed hashes of an entity column and the column itself. Leaves: slot numbers, -1 where the entity is
+null; the list of names in slot order. Layer: engine, second stage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tocsin.hashing import make_room, new_table
+from tocsin.kernels.streams import look_up_slots
+
+
+class Slots:
+    """Entities of one kind; a number, once given, stays."""
+
+    def __init__(self) -> None:
+        """Start knowing nobody."""
+        self.table, self.n = new_table(), 0
+        self._names: list[pl.Series] = []
+
+    def number(self, frame: pl.DataFrame, entity: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the slot of each row's entity."""
+        column = frame[entity]
+        slot = np.full(frame.height, -1, np.int64)
+        fresh = np.empty(frame.height, np.int64)
+        self.table, _ = make_room(self.table, self.n, frame.height)
+        known = np.ascontiguousarray(column.is_not_null().to_numpy())
+        h1, h2 = frame[f"@h1.{entity}"].to_numpy(), frame[f"@h2.{entity}"].to_numpy()
+        self.n, n_fresh = look_up_slots(h1, h2, known, self.table, self.n, slot, fresh)
+        if n_fresh:
+            self._names.append(column.gather(fresh[:n_fresh]))
+        return slot
+
+    @property
+    def names(self) -> pl.Series:
+        """The entities in slot order."""
+        if len(self._names) > 1:
+            self._names = [pl.concat(self._names)]
+        return self._names[0] if self._names else pl.Series([], dtype=pl.String)
+
+    def restore(self, names: pl.Series, table: Any) -> None:
+        """Take over a saved dictionary."""
+        self.table, self.n, self._names = table.copy(), len(names), [names]
