@@ -198,9 +198,9 @@ def _write_address(hi: Any, lo: Any, out: Any, at: int) -> int:  # pragma: no co
 
 
 @njit(nogil=True, cache=True)
-def parse_column(
-    data: Any, offsets: Any, present: Any, status: Any, hi: Any, lo: Any
-) -> None:  # pragma: no cover - compiled
+def parse_column(text: Any, status: Any, hi: Any, lo: Any) -> None:  # pragma: no cover - compiled
+    """Fill ``status`` (INVALID, CANONICAL, OTHER_SPELLING) and the numbers of address text."""
+    data, offsets, present = text
     groups = np.zeros(10, np.int64)
     scratch = np.zeros(64, np.uint8)
     for row in range(len(status)):
@@ -229,9 +229,9 @@ def parse_column(
 
 
 @njit(nogil=True, cache=True)
-def parse_number_column(
-    data: Any, offsets: Any, present: Any, valid: Any, hi: Any, lo: Any
-) -> None:  # pragma: no cover - compiled
+def parse_number_column(text: Any, valid: Any, hi: Any, lo: Any) -> None:  # pragma: no cover - compiled
+    """Fill ``valid`` and the numbers of addresses written as decimal numbers."""
+    data, offsets, present = text
     ten = np.uint64(10)
     for row in range(len(valid)):
         start, end = offsets[row], offsets[row + 1]
@@ -261,6 +261,7 @@ def parse_number_column(
 
 @njit(nogil=True, cache=True)
 def format_column(hi: Any, lo: Any, out: Any, offsets: Any) -> None:  # pragma: no cover - compiled
+    """Write the canonical text of each address into ``out``, its end into ``offsets``."""
     at = 0
     for row in range(len(hi)):
         at = _write_address(hi[row], lo[row], out, at)

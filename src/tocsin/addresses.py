@@ -12,7 +12,7 @@ something on one host only, so it cannot be looked up anywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -99,10 +99,10 @@ def _text_buffers(series: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int6
 def _parse(series: pl.Series) -> tuple[NDArray[np.uint8], U64, U64]:
     if series.dtype != pl.String:
         series = series.cast(pl.String)
-    data, offsets, present = _text_buffers(series)
+    text = _text_buffers(series)
     status = np.zeros(len(series), np.uint8)
     hi, lo = np.zeros(len(series), np.uint64), np.zeros(len(series), np.uint64)
-    parse_column(data, offsets, present, status, hi, lo)
+    parse_column(text, status, hi, lo)
     return status, hi, lo
 
 
@@ -125,10 +125,10 @@ def parse_numbers(series: pl.Series) -> ParsedAddresses:
     >>> format_addresses(parse_numbers(pl.Series([16909060]))).to_list()
     ['1.2.3.4']
     """
-    data, offsets, present = _text_buffers(series.cast(pl.String).str.strip_chars())
+    text = _text_buffers(series.cast(pl.String).str.strip_chars())
     valid = np.zeros(len(series), np.bool_)
     hi, lo = np.zeros(len(series), np.uint64), np.zeros(len(series), np.uint64)
-    parse_number_column(data, offsets, present, valid, hi, lo)
+    parse_number_column(text, valid, hi, lo)
     return ParsedAddresses(valid, hi, lo)
 
 

@@ -6,7 +6,6 @@ address ranges with the value columns of `GEO_VALUES`. Layer: ground floor (abov
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +19,7 @@ from tocsin.errors import TableError, did_you_mean
 from tocsin.tables import RANGE_KEY, Table
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
     from datetime import datetime
 
@@ -212,7 +212,7 @@ def _read_mmdb(path: Path, progress: Progress | None) -> Table:
 def _entries(reader: maxminddb.Reader) -> Iterator[tuple[int, int, Any]]:
     for network, record in reader:
         first, last = int(network.network_address), int(network.broadcast_address)
-        tag = 0xFFFF << 32 if network.version == 4 else 0  # noqa: PLR2004 - IPv4
+        tag = 0xFFFF << 32 if network.version == 4 else 0
         yield first | tag, last | tag, record
 
 

@@ -149,7 +149,8 @@ def _csv(path: Path, numbered: Iterator[tuple[int, str]], rejects: Rejects, deli
             header = _header([cell.strip().lower() for cell in cells])
             if header.pop("is header", None) is not None:
                 continue
-        yield path.name, number, _fields({name: [cells[at] for at in ats if at < len(cells)] for name, ats in header.items()})
+        found = {name: [cells[at] for at in ats if at < len(cells)] for name, ats in header.items()}
+        yield path.name, number, _fields(found)
 
 
 def _header(cells: list[str]) -> dict[str, list[int]]:
@@ -178,8 +179,10 @@ def _jsonl(path: Path, numbered: Iterator[tuple[int, str]], rejects: Rejects) ->
             rejects.append((path.name, number, "", text[:MAX_TEXT], "not a JSON object"))
             continue
         lower = {str(key).strip().lower(): value for key, value in record.items()}
-        yield path.name, number, _fields(
-            {name: [lower[other] for other in others if other in lower] for name, others in FIELDS.items()}
+        yield (
+            path.name,
+            number,
+            _fields({name: [lower[other] for other in others if other in lower] for name, others in FIELDS.items()}),
         )
 
 

@@ -7,7 +7,6 @@ usable with file, line and reason. Layer: ground floor (above addresses, tables)
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from tocsin.list_files import FIELDS, MAX_TEXT, Line, parse_moment, read_lines
 from tocsin.tables import RANGE_KEY, Table
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
@@ -211,8 +211,7 @@ def _with_kind(frame: pl.DataFrame, *, names: bool) -> pl.DataFrame:
     start, end = ranges.start, ranges.end
     inverted = (start.hi > end.hi) | ((start.hi == end.hi) & (start.lo > end.lo))
     numbers = {
-        name: pl.Series(values)
-        for name, values in zip(RANGE_KEY, (start.hi, start.lo, end.hi, end.lo), strict=True)
+        name: pl.Series(values) for name, values in zip(RANGE_KEY, (start.hi, start.lo, end.hi, end.lo), strict=True)
     }
     lower = pl.col("indicator").str.to_lowercase()
     host = lower.str.strip_prefix("@").str.strip_prefix("*.").str.strip_prefix(".").str.strip_suffix(".")
@@ -237,7 +236,5 @@ def _with_kind(frame: pl.DataFrame, *, names: bool) -> pl.DataFrame:
 
 def rejected_of(lists: Iterable[Indicators | None]) -> pl.DataFrame:
     """Return the unusable lines of several lists as one frame with the list's name."""
-    frames = [
-        one.rejected.select(pl.lit(one.name).alias("list"), *_REJECTED) for one in lists if one is not None
-    ]
+    frames = [one.rejected.select(pl.lit(one.name).alias("list"), *_REJECTED) for one in lists if one is not None]
     return pl.concat(frames) if frames else pl.DataFrame(schema={"list": pl.String, **_REJECTED})

@@ -35,10 +35,10 @@ _EARLIEST, _LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 @njit(nogil=True, cache=True)
-def _pick(
-    groups: Any, offsets: Any, entries: Any, since: Any, until: Any, times: Any, out: Any
-) -> None:  # pragma: no cover - compiled
+def _pick(groups: Any, members: Any, held: Any, times: Any, out: Any) -> None:  # pragma: no cover - compiled
     """Fill ``out`` with the first entry of each row's group that holds at the row's time."""
+    offsets, entries = members
+    since, until = held
     for row in range(len(groups)):
         group = groups[row]
         if group < 0 or out[row] >= 0:
@@ -89,7 +89,7 @@ class Matcher:
         out = np.full(len(parsed), -1, np.int32)
         if self.segments is not None:
             found = self.segments.index.find(parsed)
-            _pick(found, self.segments.offsets, self.segments.entries, self.since, self.until, times, out)
+            _pick(found, (self.segments.offsets, self.segments.entries), (self.since, self.until), times, out)
         return out
 
     def names(self, users: pl.Series, times: Micros) -> Entries:
@@ -110,10 +110,11 @@ class Matcher:
             wanted = distinct.select("user", key=level)
             found = wanted.join(self.keys, on="key", how="left").select("user", pl.col("group").alias(str(at)))
             groups = groups.join(found, on="user", how="left", nulls_equal=True)
-        rows = pl.DataFrame({"user": users}).join(groups, on="user", how="left", nulls_equal=True, maintain_order="left")
+        everyone = pl.DataFrame({"user": users})
+        rows = everyone.join(groups, on="user", how="left", nulls_equal=True, maintain_order="left")
         for at in range(len(levels)):
             group = rows[str(at)].fill_null(-1).to_numpy()
-            _pick(group, self.key_offsets, self.key_entries, self.since, self.until, times, out)
+            _pick(group, (self.key_offsets, self.key_entries), (self.since, self.until), times, out)
         return out
 
 

@@ -29,10 +29,8 @@ __all__ = ["RangeIndex", "Segments", "check_ranges", "flatten"]
 
 _U0 = np.uint64(0)
 _U1 = np.uint64(1)
-_U16 = np.uint64(16)
 _U32 = np.uint64(32)
 _LOW32 = np.uint64(0xFFFFFFFF)
-_ALL64 = np.uint64(0xFFFFFFFFFFFFFFFF)
 _MAPPED_TAG = np.uint64(0xFFFF)
 _V4_BITS = 32
 # About one range a bucket: measured on 3 M ranges, 2**16 buckets find 11 M addresses/s, 2**21 find 18 M.
@@ -71,7 +69,8 @@ def _find_v4(key: Any, starts: Any, ends: Any, buckets: Any, shift: Any) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _find_v6(hi: Any, lo: Any, s_hi: Any, s_lo: Any, e_hi: Any, e_lo: Any) -> int:  # pragma: no cover - compiled
+def _find_v6(hi: Any, lo: Any, ranges: Any) -> int:  # pragma: no cover - compiled
+    s_hi, s_lo, e_hi, e_lo = ranges
     low, high = 0, len(s_hi)
     while low < high:
         mid = (low + high) >> 1
@@ -87,19 +86,20 @@ def _find_v6(hi: Any, lo: Any, s_hi: Any, s_lo: Any, e_hi: Any, e_lo: Any) -> in
 
 @njit(nogil=True, cache=True)
 def _find_all(
-    valid: Any, hi: Any, lo: Any, v4: Any, v4_rows: Any, v6: Any, v6_rows: Any, out: Any
+    addresses: Any, v4: Any, v4_rows: Any, v6: Any, v6_rows: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
+    valid, hi, lo = addresses
     starts, ends, buckets, shift = v4
-    s_hi, s_lo, e_hi, e_lo = v6
+    in_order = len(v4_rows) == 0
     for row in range(len(out)):
         found = -1
         if valid[row]:
             if hi[row] == _U0 and (lo[row] >> _U32) == _MAPPED_TAG:
                 at = _find_v4(np.uint32(lo[row] & _LOW32), starts, ends, buckets, shift)
                 if at >= 0:
-                    found = v4_rows[at]
+                    found = at if in_order else v4_rows[at]
             else:
-                at = _find_v6(hi[row], lo[row], s_hi, s_lo, e_hi, e_lo)
+                at = _find_v6(hi[row], lo[row], v6)
                 if at >= 0:
                     found = v6_rows[at]
         out[row] = found
@@ -114,7 +114,7 @@ class RangeIndex:
     """
 
     v4: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int32], np.uint32]
-    v4_rows: Rows
+    v4_rows: Rows  # empty when the position is the row
     v6: tuple[U64, U64, U64, U64]
     v6_rows: Rows
 
@@ -149,12 +149,14 @@ class RangeIndex:
         shift = np.uint32(_V4_BITS - bits)
         buckets = np.zeros((1 << bits) + 1, np.int32)
         _fill_buckets(starts, buckets, shift)
+        if np.array_equal(v4_rows, np.arange(len(v4_rows), dtype=np.int32)):
+            v4_rows = v4_rows[:0]  # sorted already: position is row, one memory access less for each address
         return cls((starts, ends, buckets, shift), v4_rows, v6, v6_rows)
 
     def find(self, parsed: ParsedAddresses) -> Rows:
         """Return the row of the range holding each address, -1 where there is none or it is not valid."""
         out = np.empty(len(parsed), np.int32)
-        _find_all(parsed.valid, parsed.hi, parsed.lo, self.v4, self.v4_rows, self.v6, self.v6_rows, out)
+        _find_all((parsed.valid, parsed.hi, parsed.lo), self.v4, self.v4_rows, self.v6, self.v6_rows, out)
         return out
 
 
@@ -227,55 +229,52 @@ def _grown(array: Any, needed: int) -> Any:  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
+def _open_or_close(active: Any, depth: int, rank: int, opens: bool) -> tuple[Any, int]:  # pragma: no cover - compiled
+    """Keep ``active[:depth]`` the sorted ranks of the ranges that cover the present address."""
+    if opens:
+        active = _grown(active, depth + 1)
+        slot = depth
+        while slot > 0 and active[slot - 1] > rank:
+            active[slot] = active[slot - 1]
+            slot -= 1
+        active[slot] = rank
+        return active, depth + 1
+    slot = 0
+    while active[slot] != rank:
+        slot += 1
+    for k in range(slot, depth - 1):
+        active[k] = active[k + 1]
+    return active, depth - 1
+
+
+@njit(nogil=True, cache=True)
 def _sweep(
-    order: Any, at_hi: Any, at_lo: Any, rank: Any, by_rank: Any, final: Any
+    order: Any, at: Any, rank: Any, by_rank: Any, final: Any
 ) -> tuple[Any, Any, Any]:  # pragma: no cover - compiled
     """Walk the boundaries (starts, and ends + 1); emit a segment whenever the covered set is not empty.
 
-    ``order`` holds event numbers: below n an entry's start, from n on its end. ``final[r]`` is true for an
+    ``order`` holds event numbers: below n an entry's start, from n on its end. ``final[e]`` is true for an
     entry that holds for all time: what is less specific than it can never be the answer, so it is left out.
     """
+    at_hi, at_lo = at
     count = len(rank)
-    active = np.empty(16, np.int64)
-    depth = 0
-    bounds = np.empty((1024, 4), np.uint64)
-    offsets = np.zeros(1024, np.int64)
-    entries = np.empty(1024, np.int32)
-    made = 0
-    used = 0
+    active, depth = np.empty(16, np.int64), 0
+    bounds, offsets, made = np.empty(4096, np.uint64), np.zeros(1024, np.int64), 0
+    entries, used = np.empty(1024, np.int32), 0
     for step in range(len(order)):
         event = order[step]
         hi, lo = at_hi[event], at_lo[event]
-        if event < count:
-            active = _grown(active, depth + 1)
-            slot = depth
-            while slot > 0 and active[slot - 1] > rank[event]:
-                active[slot] = active[slot - 1]
-                slot -= 1
-            active[slot] = rank[event]
-            depth += 1
-        else:
-            slot = 0
-            while active[slot] != rank[event - count]:
-                slot += 1
-            for k in range(slot, depth - 1):
-                active[k] = active[k + 1]
-            depth -= 1
+        active, depth = _open_or_close(active, depth, rank[event % count], event < count)
         last = step + 1 == len(order)
-        if depth == 0 or (not last and at_hi[order[step + 1]] == hi and at_lo[order[step + 1]] == lo):
+        next_hi, next_lo = (_U0, _U0) if last else (at_hi[order[step + 1]], at_lo[order[step + 1]])
+        if depth == 0 or (not last and next_hi == hi and next_lo == lo):
             continue
-        if made + 1 >= len(bounds):
-            more = np.empty((2 * len(bounds), 4), np.uint64)
-            more[: len(bounds)] = bounds
-            bounds = more
+        # After the last boundary only ranges up to the very last address are open; 0 - 1 is that address.
+        bounds = _grown(bounds, 4 * made + 4)
         offsets = _grown(offsets, made + 2)
-        bounds[made, 0], bounds[made, 1] = hi, lo
-        if last:  # only a range up to the very last address is still open here
-            bounds[made, 2], bounds[made, 3] = _ALL64, _ALL64
-        else:
-            next_hi, next_lo = at_hi[order[step + 1]], at_lo[order[step + 1]]
-            bounds[made, 2] = next_hi if next_lo > _U0 else next_hi - _U1
-            bounds[made, 3] = next_lo - _U1
+        bounds[4 * made], bounds[4 * made + 1] = hi, lo
+        bounds[4 * made + 2] = next_hi if next_lo > _U0 else next_hi - _U1
+        bounds[4 * made + 3] = next_lo - _U1
         for k in range(depth):
             entries = _grown(entries, used + 1)
             entries[used] = by_rank[active[k]]
@@ -284,7 +283,7 @@ def _sweep(
                 break
         made += 1
         offsets[made] = used
-    return bounds[:made], offsets[: made + 1], entries[:used]
+    return bounds[: 4 * made].copy().reshape(made, 4), offsets[: made + 1], entries[:used]
 
 
 def flatten(start: ParsedAddresses, end: ParsedAddresses, *, final: NDArray[np.bool_], name: str) -> Segments:
@@ -324,6 +323,6 @@ def _segments(
     at_hi, at_lo = np.concatenate([s_hi, past_hi]), np.concatenate([s_lo, past_lo])
     events = np.concatenate([np.arange(count), closes + count])
     order = events[np.lexsort((at_lo[events], at_hi[events]))]
-    bounds, offsets, entries = _sweep(order, at_hi, at_lo, rank, by_rank, final[rows])
+    bounds, offsets, entries = _sweep(order, (at_hi, at_lo), rank, by_rank, final[rows])
     b = [np.ascontiguousarray(bounds[:, side]) for side in range(4)]
     return (b[0], b[1], b[2], b[3]), offsets, rows[entries].astype(np.int32)

@@ -103,7 +103,8 @@ class References:
         wanted = list(dict.fromkeys(columns))
         for name in wanted:
             if name not in self.columns:
-                msg = f'No reference column "{name}".{did_you_mean(name, self.columns)} Known: {", ".join(self.columns)}.'
+                hint = did_you_mean(name, self.columns)
+                msg = f'No reference column "{name}".{hint} Known: {", ".join(self.columns)}.'
                 raise TableError(msg)
         added: dict[str, pl.Series] = {}
         for side, column in _SIDES.items():
@@ -193,7 +194,7 @@ def reference(
     >>> reference(geo="country").attributions
     ('IP Geolocation by DB-IP (https://db-ip.com)',)
     """
-    sources = list(geo) if isinstance(geo, (list, tuple)) else [] if geo is None else [geo]
+    sources: Sequence[GeoSource] = () if geo is None else geo if isinstance(geo, (list, tuple)) else (geo,)
     tables = sorted((read_geo(source) for source in sources), key=_version_order)
     starts = [_version_order(table) for table in tables]
     if len(set(starts)) < len(starts):
@@ -227,8 +228,7 @@ def _parsed(frame: pl.DataFrame, column: str) -> ParsedAddresses:
 
 def _listed(threats: Indicators | None, rows: NDArray[Any]) -> dict[str, pl.Series]:
     if threats is None:
-        nothing = {name: pl.repeat(None, len(rows), dtype=dtype, eager=True) for name, dtype in _LISTED.items()}
-        return nothing
+        return {name: pl.repeat(None, len(rows), dtype=dtype, eager=True) for name, dtype in _LISTED.items()}
     reasons = threats.entries.select(pl.coalesce("reason", "source", pl.lit(_UNKNOWN_REASON)))["reason"]
     return {"listed": pl.Series(rows >= 0), "threat": reasons.gather(rows_or_null(rows))}
 

@@ -217,7 +217,9 @@ class Table:
     def load(cls, path: str | os.PathLike[str]) -> Table:
         """Read a saved table; a damaged or foreign file raises :class:`TableError`."""
         try:
-            arrow = pq.read_table(Path(path), page_checksum_verification=True, partitioning=None)
+            # Not pq.read_table: that loads pandas and the dataset machinery, two seconds of start-up.
+            with pq.ParquetFile(Path(path), page_checksum_verification=True) as file:
+                arrow = file.read()
             about = json.loads((arrow.schema.metadata or {}).get(_META_KEY, b"null"))
         except FileNotFoundError:
             msg = f"{path}: there is no such table file."
@@ -229,7 +231,7 @@ class Table:
             msg = f"{path}: a Parquet file, but not a saved table (no description). Import it first (geo import)."
             raise TableError(msg)
         if about.get("format_version") != _FORMAT_VERSION:
-            msg = f"{path}: table format {about.get('format_version')}, this version reads {_FORMAT_VERSION}. {_REBUILD}"
+            msg = f"{path}: table format {about.get('format_version')}, but {_FORMAT_VERSION} is read here. {_REBUILD}"
             raise TableError(msg)
         return cls._from_description(path, about, pl.DataFrame(arrow.replace_schema_metadata(None)))
 
@@ -261,7 +263,7 @@ def range_columns(frame: pl.DataFrame) -> pl.DataFrame:
             msg = f'Row {row}, column "{side}": {frame[side][row]!r} is not an IP address.'
             raise TableError(msg)
     numbers = zip(RANGE_KEY, (start.hi, start.lo, end.hi, end.lo), strict=True)
-    return pl.DataFrame({name: array for name, array in numbers}).hstack(frame.drop("lo_addr", "hi_addr"))
+    return pl.DataFrame(dict(numbers)).hstack(frame.drop("lo_addr", "hi_addr"))
 
 
 def range_text(frame: pl.DataFrame) -> pl.DataFrame:
@@ -271,7 +273,7 @@ def range_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(*text, pl.exclude(RANGE_KEY))
 
 
-def rows_or_null(rows: NDArray[np.int32]) -> pl.Series:
+def rows_or_null(rows: NDArray[np.signedinteger[Any]]) -> pl.Series:
     """Turn found rows into a series to gather by: -1 becomes null."""
     series = pl.Series(rows)
     return series.set(series < 0, None)
