@@ -175,7 +175,8 @@ def _engine(result: dict[str, Any]) -> str:
     return f"""## The step alone, six rules
 
 Inside the timing: arrival (late, duplicate, order), entity slots, measures, fits, scores, findings. Outside: reading
-the file, look-ups, and, in the first row, `prepare`: hashes of ids, contents and entities, which need no state. The sixth rule counts events in a sliding ten minutes.
+the file, look-ups, and, in the first row, `prepare`: hashes of ids, contents and entities, which need no state. The
+sixth rule counts events in a sliding ten minutes.
 
 {_table(["", "events", "events/s", "p50 ms", "p99 ms"], rows)}"""
 
