@@ -193,12 +193,14 @@ def _traveller(made: Plan, rng: np.random.Generator, user: int, number: int) -> 
     city = int(rng.choice([c for c in range(len(CITIES)) if distance_km(home, c) > 1500]))
     flight_us = int((distance_km(home, city) / TRIP_SPEED_KMH + 2.0) * HOUR_US)
     day = int(rng.integers(1, made.days - 5))
-    leave_us = made.start_us + day * DAY_US + int(rng.uniform(0, 12) * HOUR_US)
+    leave_us = made.start_us + day * DAY_US + int(rng.uniform(1, 12) * HOUR_US)
     back_us = leave_us + flight_us + int(rng.uniform(24, 60) * HOUR_US)
     home_us = back_us + flight_us
     days = range(day, min(made.days, (home_us - made.start_us) // DAY_US + 1))
     story = made.add("traveller", [user], days, f"flies to {CITIES[city].name} and back")
     address = ipv4(city, OFFICES, int(rng.integers(0, 4096)))
+    made.event(story, leave_us - 20 * MINUTE_US, "login", user)  # seen at both ends of a flight: so its speed shows
+    made.event(story, leave_us + flight_us + 20 * MINUTE_US, "login", user, src_ip=address)
     made.trips.append(Trip(story, user, leave_us, leave_us + flight_us, back_us, home_us, address))
     made.tags.append((story, (pl.col("@user") == user) & (pl.col("src_ip") == address)))
 
