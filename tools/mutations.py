@@ -15,6 +15,10 @@ ARRIVAL = "src/tocsin/kernels/arrival.py"
 WINDOWS = "src/tocsin/kernels/windows.py"
 STREAMS = "src/tocsin/kernels/streams.py"
 STATISTICS = "src/tocsin/kernels/statistics.py"
+CALENDARS = "src/tocsin/calendars.py"
+RANGES = "src/tocsin/ranges.py"
+ADDRESSES = "src/tocsin/addresses.py"
+LINEAR_SCAN = "tests/test_ranges.py::test_an_address_is_found_in_the_range_a_linear_scan_finds"
 
 
 def _any_cut(name: str, file: str, old: str, new: str, shape: str) -> Mutation:
@@ -74,4 +78,19 @@ STATISTIC = (
 )
 # fmt: on
 
-MUTATIONS: tuple[Mutation, ...] = (*HOUSE, *TIME, *WINDOW, *STREAM, *STATISTIC)
+# fmt: off
+GROUND = (
+    Mutation("ranges.last-ipv4-address-is-outside", RANGES, "key > ends[base]", "key >= ends[base]", LINEAR_SCAN),
+    Mutation("ranges.last-ipv6-address-is-outside", RANGES, "lo > e_lo[low]", "lo >= e_lo[low]", LINEAR_SCAN),
+    Mutation("ranges.sharing-one-address-is-no-overlap", RANGES, "(hi == other_hi) & (lo > other_lo)", "(hi == other_hi) & (lo >= other_lo)", "tests/test_ranges.py::test_overlapping_and_inverted_ranges_are_reported_with_their_rows"),
+    Mutation("addresses.block-of-ipv4-longer-than-32", ADDRESSES, "(given <= np.where(dotted, _V4_BITS, _V6_BITS))", "(given <= _V6_BITS)", "tests/test_addresses.py::test_what_is_no_address_block_or_range_is_not_valid"),
+    Mutation("addresses.range-across-families", ADDRESSES, "(alone | (first.is_v4 == end.is_v4))", "(alone | True)", "tests/test_addresses.py::test_what_is_no_address_block_or_range_is_not_valid"),
+)
+CALENDAR = (
+    _any_cut("calendar.week-begins-on-sunday", CALENDARS, "weeks * 7 - 3)", "weeks * 7 - 4)", "calendar"),
+    _any_cut("calendar.window-closed-at-its-end", CALENDARS, 'np.searchsorted(self._begins, t, "right")', 'np.searchsorted(self._begins, t, "left")', "calendar"),
+    _any_cut("calendar.day-begins-at-the-second-midnight", CALENDARS, "tzinfo=self._zone, fold=0", "tzinfo=self._zone, fold=1", "calendar"),
+)
+# fmt: on
+
+MUTATIONS: tuple[Mutation, ...] = (*HOUSE, *TIME, *WINDOW, *STREAM, *STATISTIC, *GROUND, *CALENDAR)
