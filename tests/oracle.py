@@ -22,7 +22,7 @@ from tests.oracle_time import Calendar, Judged, Record, Row, duration_us, from_u
 from tocsin import fits, measures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Columns = dict[str, Any]
 COUNTING = (measures.Count, measures.Sum, measures.Distinct)  # a window without events is a true zero
@@ -313,15 +313,16 @@ def answer(
     judged, _ = judge(log, lateness=lateness, dedup_horizon=dedup_horizon, future_skew=future_skew, read=read)
     released = sorted((j for j in judged if j.fate == "ok"), key=lambda j: j.order)
     late = [j for j in judged if j.fate == "late"]
-    columns = {s.id: answer_spec(s, released, late, schema, gaps) for s in specs}
+    frame = pl.DataFrame([j.row for j in [*released, *late]], schema=schema)
+    columns = {s.id: answer_spec(s, released, late, frame, gaps) for s in specs}
     return Answer([(j.row["event_id"], j.fate) for j in judged], columns, released)
 
 
 def answer_spec(
-    spec: Spec, released: list[Judged], late: list[Judged], schema: dict[str, Any], gaps: tuple[tuple[int, int], ...]
+    spec: Spec, released: list[Judged], late: list[Judged], frame: pl.DataFrame, gaps: tuple[tuple[int, int], ...]
 ) -> list[tuple[str, Columns]]:
     calendar = calendar_of(spec)
-    matches = matching(spec, calendar, [*released, *late], schema)
+    matches = matching(spec, calendar, [*released, *late], frame)
     mine: dict[Any, list[Match]] = defaultdict(list)
     for m in matches:
         if m is not None:
@@ -336,7 +337,7 @@ def answer_spec(
             on_time[m.entity].append(m)
             cells = {} if spec.measure is None else running(spec.measure, on_time[m.entity])
             cells = cells | fitting.columns(m.entity, m.window)
-            if getattr(spec.against, "exclude_alerted", False) and fires(spec, row.row, cells, schema):
+            if getattr(spec.against, "exclude_alerted", False) and fires(spec, row.row, cells, frame.schema):
                 fitting.fired.add((m.entity, m.window))
         found.append((row.row["event_id"], cells))
     return found
@@ -360,9 +361,8 @@ def outputs(spec: Spec) -> list[str]:
     return [*(spec.measure.outputs if spec.measure else ()), *(spec.against.outputs if spec.against else ())]
 
 
-def matching(spec: Spec, calendar: Calendar, rows: list[Judged], schema: dict[str, Any]) -> list[Match | None]:
+def matching(spec: Spec, calendar: Calendar, rows: list[Judged], frame: pl.DataFrame) -> list[Match | None]:
     """For each row its match, or None where it takes no part."""
-    frame = pl.DataFrame([j.row for j in rows], schema=schema)
     false = pl.lit(False)
     tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
     flags = frame.select(**{k: e.fill_null(False) for k, e in tests.items()}, like=pl.int_range(pl.len())).rows()
@@ -381,9 +381,9 @@ def matching(spec: Spec, calendar: Calendar, rows: list[Judged], schema: dict[st
     return found
 
 
-def fires(spec: Spec, row: Row, cells: Columns, schema: dict[str, Any]) -> bool:
+def fires(spec: Spec, row: Row, cells: Columns, schema: Mapping[str, Any]) -> bool:
     """Is the score finite and above the threshold?"""
     assert spec.score is not None
     types = dict.fromkeys(cells, pl.Float64)
-    score = pl.DataFrame([row | cells], schema=schema | types).select(spec.score.cast(pl.Float64))[0, 0]
+    score = pl.DataFrame([row | cells], schema=dict(schema) | types).select(spec.score.cast(pl.Float64))[0, 0]
     return score is not None and math.isfinite(score) and score > spec.threshold

@@ -96,6 +96,8 @@ class Calendar:
     def _hour(self, us: int) -> int:
         """Walk back, minute by minute, to the full local hour or to the last change of the clock."""
         begin = us - us % MINUTE_US
+        if self.local(us).utcoffset() == self.local(us - HOUR_US).utcoffset():
+            return begin - self.local(us).minute * MINUTE_US
         while self.local(begin).minute and self.local(begin - MINUTE_US).utcoffset() == self.local(begin).utcoffset():
             begin -= MINUTE_US
         return begin
