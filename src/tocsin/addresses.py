@@ -183,8 +183,8 @@ def parse_ranges(series: pl.Series) -> ParsedRanges:
         pl.DataFrame({"text": text})
         .select(
             pl.col("text").str.contains("/", literal=True).fill_null(value=False).alias("slash"),
-            cidr=pl.col("text").str.split_exact("/", 1),
-            dash=pl.col("text").str.split_exact("-", 1),
+            cidr=pl.col("text").str.splitn("/", 2),
+            dash=pl.col("text").str.splitn("-", 2),
         )
         .with_columns(
             first=pl.when("slash").then(pl.col("cidr").struct[0]).otherwise(pl.col("dash").struct[0]),
