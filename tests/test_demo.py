@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tocsin.runners import demo
-from tocsin.runners.demo import Answer, DemoError, StoryResult, compare, run_demo, to_frame
+from tocsin.runners.demo import Answer, DemoError, StoryResult, compare, compare_traps, run_demo, to_frame
 
 TRUTH = {
     "stories": [
@@ -44,6 +44,7 @@ def test_all_found_and_nothing_else_is_a_perfect_result() -> None:
 def test_a_missed_user_lowers_recall_and_fails_the_floor() -> None:
     result = burst(("ann", "2026-06-12"))
     assert (result.found, result.recall, result.precision, result.passed) == (1, 0.5, 1.0, False)
+    assert result.missed == ("bob",)
 
 
 def test_the_right_user_on_another_day_is_not_found_but_wrong() -> None:
@@ -62,6 +63,12 @@ def test_another_story_on_its_own_day_explains_a_finding() -> None:
     result = burst(("ann", "2026-06-12"), ("bob", "2026-06-14"), ("cem", "2026-06-13"))
     assert (result.flagged, result.wrong, result.precision) == (3, 0, 1.0)
     assert burst(("cem", "2026-06-12")).wrong == 1
+
+
+def test_each_kind_of_trap_tells_who_fell_for_it() -> None:
+    fired = findings(("mail.burst", "eve", "2026-06-12"), ("mail.spray", "eve", "2026-06-13"))
+    assert compare_traps(TRUTH, fired).rows() == [("newsletter", 2, 1, "mail.burst, mail.spray")]
+    assert compare_traps(TRUTH, findings()).rows() == [("newsletter", 2, 0, "")]
 
 
 def test_many_findings_of_one_user_count_once() -> None:

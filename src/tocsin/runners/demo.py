@@ -70,6 +70,7 @@ class StoryResult:
     wrong: int
     innocents: int
     trapped: tuple[str, ...]
+    missed: tuple[str, ...]  # user ids, sorted: where to look first when recall is below its floor
 
     @property
     def recall(self) -> float | None:
@@ -93,7 +94,10 @@ class StoryResult:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What the demo found; ``to_frame`` is its table, ``passed`` its verdict."""
+    """What the demo found; ``to_frame`` is its table, ``passed`` its verdict.
+
+    ``traps`` has one row a kind of innocents: ``trap, users, flagged, detections``.
+    """
 
     seed: int
     folder: Path
@@ -104,6 +108,7 @@ class DemoReport:
     simulate_seconds: float
     backtest_seconds: float
     results: tuple[StoryResult, ...]
+    traps: pl.DataFrame
 
     @property
     def passed(self) -> bool:
@@ -148,6 +153,7 @@ def run_demo(seed: int = 7, folder: str | Path = "demo", users: int = 1000, days
         simulate_seconds=simulated - began,
         backtest_seconds=finished - simulated,
         results=compare(simulation.truth, findings),
+        traps=compare_traps(simulation.truth, findings),
     )
 
 
@@ -178,12 +184,35 @@ def compare(
     of the population is no mistake of the population rule. Suppressed findings do not count.
     """
     stories = _user_days(truth["stories"])
-    traps = _user_days(truth["innocents"]).select("user", trap="kind").unique()
+    traps = _trapped_users(truth)
+    fired = _fired(findings)
+    return tuple(_result(answer, stories, traps, fired) for answer in answers)
+
+
+def compare_traps(truth: dict[str, Any], findings: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a kind of innocents: ``trap, users, flagged, detections`` (the ids that flagged them, sorted)."""
+    hits = _trapped_users(truth).join(_fired(findings), on="user", how="left")
+    flagged = pl.col("user").filter(pl.col("detection_id").is_not_null())
+    ids = pl.col("detection_id").drop_nulls().unique().sort()
+    return (
+        hits.group_by("trap")
+        .agg(users=pl.col("user").n_unique(), flagged=flagged.n_unique(), detections=ids.str.join(", "))
+        .with_columns(pl.col("detections").fill_null(""))
+        .sort("trap")
+    )
+
+
+def _fired(findings: pl.DataFrame) -> pl.DataFrame:
+    """Return the distinct (detection, user, UTC day) of findings that nobody suppressed."""
     if "suppressed_by" in findings.columns:
         findings = findings.filter(pl.col("suppressed_by").is_null())
-    fired = findings.select("detection_id", user="entity", day=pl.col("time").dt.convert_time_zone("UTC").dt.date())
-    fired = fired.unique()
-    return tuple(_result(answer, stories, traps, fired) for answer in answers)
+    day = pl.col("time").dt.convert_time_zone("UTC").dt.date()
+    return findings.select("detection_id", user="entity", day=day).unique()
+
+
+def _trapped_users(truth: dict[str, Any]) -> pl.DataFrame:
+    rows = [(story["kind"], user) for story in truth["innocents"] for user in story["users"]]
+    return pl.DataFrame(rows, schema={"trap": pl.String, "user": pl.String}, orient="row")
 
 
 def _user_days(stories: list[dict[str, Any]]) -> pl.DataFrame:
@@ -196,16 +225,18 @@ def _user_days(stories: list[dict[str, Any]]) -> pl.DataFrame:
 def _result(answer: Answer, stories: pl.DataFrame, traps: pl.DataFrame, fired: pl.DataFrame) -> StoryResult:
     mine = fired.filter(pl.col("detection_id") == (answer.detection or "")).select("user", "day")
     planted = stories.filter(pl.col("kind") == answer.story).select("user", "day")
+    found = planted.join(mine, on=["user", "day"], how="semi")
     wrong = mine.join(stories, on=["user", "day"], how="anti").select("user").unique()
     trapped = wrong.join(traps, on="user", how="inner")
     return StoryResult(
         answer=answer,
         planted=planted["user"].n_unique(),
-        found=planted.join(mine, on=["user", "day"], how="semi")["user"].n_unique(),
+        found=found["user"].n_unique(),
         flagged=mine["user"].n_unique(),
         wrong=wrong.height,
         innocents=trapped["user"].n_unique(),
         trapped=tuple(sorted(set(trapped["trap"].to_list()))),
+        missed=tuple(sorted(set(planted["user"]) - set(found["user"]))),
     )
 
 
