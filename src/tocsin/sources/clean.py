@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
@@ -147,8 +147,16 @@ class _Issue:
     fatal: bool
 
 
-def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: str) -> tuple[pl.DataFrame, pl.Series]:
-    """Return the accepted rows as a batch, and the mask of the rows of `parsed.frame` that were accepted.
+class Cleaned(NamedTuple):
+    """The accepted rows as a batch, which rows those are, and which columns are not the source's own as they stood."""
+
+    frame: pl.DataFrame
+    accepted: pl.Series
+    changed: set[str]
+
+
+def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: str) -> Cleaned:
+    """Return the accepted rows of a chunk as a batch.
 
     Args:
         parsed: The chunk.
@@ -158,7 +166,7 @@ def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: st
         prefix: An event without an id is called ``prefix:line``.
     """
     issues: list[_Issue] = []
-    made = _make_all(parsed, plan, issues)
+    made, changed = _make_all(parsed, plan, issues)
     bad_by_source: dict[str, list[tuple[int, str, str]]] = {}
     for row, column, value, reason in parsed.bad_cells:
         bad_by_source.setdefault(column, []).append((row, value, reason))
@@ -167,19 +175,26 @@ def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: st
     rejects.add(file, [(line, "", value, reason) for line, value, reason in parsed.bad_lines], kept=False)
     rejects.rows += len(parsed.bad_lines)
     frame = _frame(made, parsed.lines, prefix)
-    return (frame if accepted.all() else frame.filter(accepted)), accepted
+    return Cleaned(frame if accepted.all() else frame.filter(accepted), accepted, changed)
 
 
 def convert_only(parsed: Parsed, plan: Plan, *, prefix: str) -> pl.DataFrame:
     """Return all rows of a chunk converted, none left out: for a second pass over records that `clean` has judged."""
-    return _frame(_make_all(parsed, plan, []), parsed.lines, prefix)
+    return _frame(_make_all(parsed, plan, [])[0], parsed.lines, prefix)
 
 
-def _make_all(parsed: Parsed, plan: Plan, issues: list[_Issue]) -> dict[str, pl.Series]:
+def _make_all(parsed: Parsed, plan: Plan, issues: list[_Issue]) -> tuple[dict[str, pl.Series], set[str]]:
     made: dict[str, pl.Series] = {}
+    changed: set[str] = set()
     for output in (*plan.outputs, *late_outputs(parsed.frame, plan)):
-        made[output.rule.name] = _make(output, parsed, made, plan, issues)
-    return made
+        own = parsed.frame[output.source] if output.source is not None and output.source in parsed.frame.columns else None
+        value = _make(output, own, parsed, made, plan, issues)
+        made[output.rule.name] = value
+        if value is not own:  # every conversion hands back its very input when there was nothing to do
+            changed.add(output.rule.name)
+    if "event_id" not in made or made["event_id"].null_count():
+        changed.add("event_id")
+    return made, changed
 
 
 def late_outputs(frame: pl.DataFrame, plan: Plan) -> list[Output]:
@@ -198,18 +213,16 @@ def _frame(made: dict[str, pl.Series], lines: pl.Series, prefix: str) -> pl.Data
     return pl.DataFrame([made[n].alias(n) for n in [*first, *(n for n in made if n not in first)]])
 
 
-def _make(output: Output, parsed: Parsed, made: dict[str, pl.Series], plan: Plan, issues: list[_Issue]) -> pl.Series:
+def _make(
+    output: Output, own: pl.Series | None, parsed: Parsed, made: dict[str, pl.Series], plan: Plan, issues: list[_Issue]
+) -> pl.Series:
     rule, height = output.rule, len(parsed.lines)
     if rule.constant is not None:
         return _constant(rule.constant, output.dtype, height)
     if rule.count_of is not None:
         counted = made.get(rule.count_of)
         return pl.Series([0]).new_from_index(0, height) if counted is None else counted.list.len().cast(pl.Int64).fill_null(0)
-    if output.source is None or output.source not in parsed.frame.columns:
-        raw = pl.Series([None], dtype=pl.String).new_from_index(0, height)
-    else:
-        raw = parsed.frame[output.source]
-    raw = _prepare(raw, rule, plan)
+    raw = pl.Series([None], dtype=pl.String).new_from_index(0, height) if own is None else _prepare(own, rule, plan)
     value, reason = convert(raw, output.kind, rule, plan)
     bad = value.is_null() & raw.is_not_null() if value.null_count() != raw.null_count() else None
     if bad is not None:

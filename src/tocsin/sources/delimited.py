@@ -15,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from tocsin.sources.clean import Parsed
+from tocsin.sources.files import count_byte
 from tocsin.sources.jsonl import shown
 
 MAX_RECORD_LINES: Final = 1_000
@@ -44,17 +45,17 @@ class DelimitedParser:
 
     def _regular(self, data: bytes) -> Parsed | None:
         """Parse a chunk at once if it has no quotes, blank lines or bytes that are no text, and all lines have all fields."""
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
-        if not data or b'"' in data or b"\0" in data or b"\n\n" in data or b"\n\r" in data or data.count(b"\r") != data.count(b"\r\n"):
+        lines = count_byte(data, b"\n") + (not data.endswith(b"\n"))
+        if not data or b'"' in data or b"\0" in data or b"\n\n" in data or b"\n\r" in data or _lone_returns(data):
             return None
-        if data[:1] in b"\r\n" or data.count(self.separator.encode()) != lines * (len(self.header) - 1) or len(self.header) == 1:
+        if data[:1] in b"\r\n" or count_byte(data, self.separator.encode()) != lines * (len(self.header) - 1) or len(self.header) == 1:
             return None
         try:
             if not data.isascii():
                 data.decode("utf-8")
             frame = pl.read_csv(
                 io.BytesIO(data), has_header=False, new_columns=self.header, separator=self.separator, quote_char=None, infer_schema=False,
-                truncate_ragged_lines=False, n_threads=1,
+                truncate_ragged_lines=False,
             )  # fmt: skip
         except (UnicodeDecodeError, pl.exceptions.PolarsError):
             return None
@@ -119,6 +120,10 @@ class DelimitedParser:
         if len(found) != len(self.header):
             return None, f"expected {len(self.header)} fields, found {len(found)}"
         return list(found), ""
+
+
+def _lone_returns(data: bytes) -> bool:
+    return b"\r" in data and count_byte(data, b"\r") != data.count(b"\r\n")
 
 
 _OPEN_QUOTE: Final = "a quote is opened and never closed"

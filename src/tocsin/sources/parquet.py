@@ -74,24 +74,16 @@ def inspect(part: Part, plan: Plan, rejects: Rejects, tick: Callable[[int], None
     left_out: list[np.ndarray] = []
     columns = [o.source for o in plan.outputs if o.source is not None]
     for start, frame in ahead(lambda: slices(part.path, columns), depth=1):
-        batch, accepted = clean(parsed(start, frame), plan, part.name, rejects, prefix=part.prefix)
+        batch, accepted, touched = clean(parsed(start, frame), plan, part.name, rejects, prefix=part.prefix)
+        changed |= touched
         part.rows += len(frame)
         if len(batch) < len(frame):
             left_out.append((~accepted).arg_true().to_numpy().astype(np.int64) + start)
-            frame = frame.filter(accepted)  # noqa: PLW2901
         schema = schema or dict(batch.schema)
-        for output in plan.outputs:
-            name = output.rule.name
-            if name not in changed and (output.source not in frame.columns or not _same(frame[output.source], batch[name])):
-                changed.add(name)
         _note_times(part, batch["timestamp"])
         tick(len(frame))
     part.left_out = [np.concatenate(left_out)] if left_out else []
     return changed, schema
-
-
-def _same(raw: pl.Series, made: pl.Series) -> bool:
-    return raw.dtype == made.dtype and raw.null_count() == made.null_count() and raw.equals(made, null_equal=True)
 
 
 def _note_times(part: Part, times: pl.Series) -> None:

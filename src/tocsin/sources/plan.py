@@ -153,11 +153,10 @@ def _check_time_column(plan: Plan, sampled: dict[str, str], sample: pl.DataFrame
         return
     missing = times.needs(sample[output.source])
     known = {"zone": plan.zone, "unit": output.rule.unit, "year": plan.year}
+    if missing == "year" and plan.year is not None:
+        missing = "zone"
     if missing is None or known[missing] is not None:
-        if missing == "year" and plan.zone is None:
-            missing = "zone"
-        else:
-            return
+        return
     example = sample[output.source].drop_nulls().head(1).to_list()
     shown = f" such as {str(example[0])[:60]!r}" if example else ""
     if missing == "zone":
@@ -173,6 +172,6 @@ def _check_time_column(plan: Plan, sampled: dict[str, str], sample: pl.DataFrame
             ' Say it in a mapping: [columns.timestamp] unit = "s" (or "ms", "us", "ns").'
         )
     raise MappingError(
-        f"{plan.name}: the times in {output.source!r}{shown} name no year. Say it: tc.read(..., year=2026)"
-        " or year = 2026 under [source] in the mapping."
+        f"{plan.name}: the times in {output.source!r}{shown} name neither year nor zone. Say both: tc.read(..., year=2026, zone=\"Europe/Paris\")"
+        ' or year = 2026 and zone = "Europe/Paris" under [source] in the mapping.'
     )

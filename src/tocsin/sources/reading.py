@@ -124,7 +124,7 @@ class _Sink:
         self._collector = Collector(by_time=options.by_time, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1))
 
     def take(self, chunk: Parsed, file: str, prefix: str) -> None:
-        frame, accepted = clean(chunk, self.plan, file, self.rejects, prefix=prefix)
+        frame, accepted, _ = clean(chunk, self.plan, file, self.rejects, prefix=prefix)
         self.read += len(accepted) + len(chunk.bad_lines) + chunk.skipped
         self.skipped += chunk.skipped
         stop_if_strict(self.rejects, self.options)
@@ -275,8 +275,8 @@ class ParquetReader:
 
 
 def _empty_types(plan: Plan) -> dict[str, pl.DataType]:
-    frame, _ = clean(Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64)), plan, "", Rejects(), prefix="")
-    return dict(frame.schema)
+    nothing = Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64))
+    return dict(clean(nothing, plan, "", Rejects(), prefix="").frame.schema)
 
 
 def _in_time_order(parts: list[parquet.Part]) -> list[parquet.Part]:

@@ -97,7 +97,7 @@ class _Parser:
         if self._source.format == "csv":
             return self._parse_csv(data, last=chunk.last)
         first = self._line
-        self._line += data.count(b"\n")
+        self._line += files.count_byte(data, b"\n")
         if self._source.format == "lines":
             return loglines.parse_log(data, first, self._mapping)
         return jsonl.parse_lines(data, first, self._shape.kinds, self._shape.strict)
