@@ -100,26 +100,56 @@ def check_unmutated(tree: Path, mutations: list[Mutation]) -> list[str]:
     return [f"the named tests do not pass without a mutation:\n{output}"]
 
 
-def check(tree: Path, mutation: Mutation) -> str:
-    """Apply one mutation to the tree, run its test, put the file back; return what is wrong, or ''.
+def dependents(tree: Path, file: str) -> set[str]:
+    """Return the modules that import this file, directly or through others, itself included."""
+    names = {path: module_name(path.relative_to(tree)) for path in (tree / "src").rglob("*.py")}
+    texts = {name: path.read_text(encoding="utf-8") for path, name in names.items()}
+    found, fresh = set(), {module_name(Path(file))}
+    while fresh:
+        found |= fresh
+        fresh = {n for n, text in texts.items() for f in found if f"from {f} import" in text} - found
+    return found
 
-    Compiled code is inlined across files, and numba's cache looks only at the file a function stands in: a mutant of
-    a compiled file starts with an empty cache, any other may use what the unmutated run left.
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a source file.
+
+    >>> module_name(Path("src/tocsin/kernels/windows.py"))
+    'tocsin.kernels.windows'
     """
+    return ".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__")
+
+
+def cache_for(tree: Path, mutation: Mutation) -> str:
+    """Return the folder of compiled code that a mutant may use.
+
+    Compiled functions are inlined across files, while numba's cache looks only at the file a function stands in. So a
+    mutant gets a copy of the clean cache without whatever its file, or a file that imports it, has compiled.
+    """
+    shutil.rmtree(tree / MUTANT_CACHE, ignore_errors=True)
+    if (tree / CLEAN_CACHE).exists():
+        shutil.copytree(tree / CLEAN_CACHE, tree / MUTANT_CACHE)
+    stale = {name.rpartition(".")[2] for name in dependents(tree, mutation.file)}
+    for path in (tree / MUTANT_CACHE).rglob("*.nb?"):
+        if path.name.partition(".")[0] in stale:
+            path.unlink()
+    return MUTANT_CACHE
+
+
+def check(tree: Path, mutation: Mutation) -> str:
+    """Apply one mutation to the tree, run its test, put the file back; return what is wrong, or ''."""
     path = tree / mutation.file
     if not path.exists():
         return f"stale: {mutation.name}: there is no file {mutation.file}"
     original, stat = path.read_text(encoding="utf-8"), path.stat()
-    compiled = "njit" in original
     try:
         path.write_text(mutated(mutation, original), encoding="utf-8")
-        code, output = run_tests(tree, [mutation.test], MUTANT_CACHE if compiled else CLEAN_CACHE)
+        code, output = run_tests(tree, [mutation.test], cache_for(tree, mutation))
     except StaleError as error:
         return f"stale: {error}"
     finally:
         path.write_text(original, encoding="utf-8")
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        shutil.rmtree(tree / MUTANT_CACHE, ignore_errors=True)
     if code == FAILED:
         return ""
     if code == PASSED:
