@@ -107,6 +107,8 @@ class Engine:
     columns: the names and types of the source's columns. refs: reference data to attach. lateness, dedup_horizon,
     future_skew: durations. gaps: intervals (microseconds) in which the source was not covered. key: 16 bytes for the
     hashes of identifiers; a live engine takes a secret one. trace, keep_scores: give measure columns and scores out.
+    report_from: events before this instant (microseconds) are history: they feed measures and fits, but are neither
+    tallied nor reported.
     """
 
     def __init__(
@@ -122,9 +124,11 @@ class Engine:
         key: bytes = bytes(16),
         trace: bool = False,
         keep_scores: bool = False,
+        report_from: int | None = None,
     ) -> None:
         self.detections = tuple(detections)
         self.refs, self.key, self.trace, self.keep_scores = refs, key, trace, keep_scores
+        self.report_from = int(NEVER) if report_from is None else report_from
         self.lateness, self.horizon, self.skew = duration_us(lateness), duration_us(dedup_horizon), duration_us(future_skew)
         attachable = set(refs.columns) if refs else set()
         self.plan = plan(self.detections, {*columns, *attachable}, tuple(gaps))
@@ -204,6 +208,8 @@ class Engine:
 
     def _arrive(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
         """Score the rules without state on every accepted event."""
+        if self.report_from != NEVER:
+            frame = frame.filter(pl.col("@t") >= self.report_from)
         rows = self._rows(frame)
         for planned in self.plan.planned:
             if not planned.detection.stateful:
@@ -240,7 +246,7 @@ class Engine:
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
         calendars = [state.running[p.feeds_back].calendar for p in self.plan.planned if p.feeds_back]  # type: ignore[attr-defined]
-        cuts = {0, len(rows)}
+        cuts = {0, len(rows), int(np.searchsorted(rows.t, self.report_from, "left"))}
         for calendar in calendars:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())
         edges = sorted(cuts)
@@ -253,11 +259,18 @@ class Engine:
         on = rows.holds(detection.on)
         part = rows.takes_part(detection.on, detection.entity)
         n_on, n_part = int(np.count_nonzero(on)), int(np.count_nonzero(part))
-        tally.events += n_on
-        tally.skip("no_entity", n_on - n_part)
+        reported = len(rows) > 0 and int(rows.t[0]) >= self.report_from or not detection.stateful
+        if reported:
+            tally.events += n_on
+            tally.skip("no_entity", n_on - n_part)
         if not n_part:
             return
         scored = score(detection, self._scope(planned, rows, columns, None if n_part == len(rows) else part), tally.unscored.get("error", 0))
+        if planned.feeds_back and scored.fired.any():
+            fired = scored.frame.filter(pl.Series(scored.fired))
+            state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
+        if not reported:
+            return
         for reason, n in scored.unscored.items():
             tally.skip(reason, n)
         tally.scored += n_part - sum(scored.unscored.values())
@@ -274,9 +287,6 @@ class Engine:
         if not scored.fired.any():
             return
         tally.fired += int(scored.fired.sum())
-        if planned.feeds_back:
-            fired = scored.frame.filter(pl.Series(scored.fired))
-            state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
         new, peaks = fnd.make(detection, scored, state.firing[detection.id], self.refs.digest if self.refs else "")
         if self.refs is not None and new.height:
             new = self.refs.suppress(new)

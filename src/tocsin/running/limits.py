@@ -45,7 +45,7 @@ class LimitState:
         out = np.full((2, len(rows)), np.nan)
         starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1)).tolist() if len(rows) else []
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            self._open(int(days[start]))
+            self.open(int(days[start]))
             out[:, start:stop] = np.where(holds[start:stop], np.array(self.row)[:, None], np.nan)
             self._count(int(days[start]), values[start:stop][mask[start:stop]])
         return {"limit": out[0], "n": out[1]}
@@ -62,7 +62,7 @@ class LimitState:
         for value, n in zip(*(x.tolist() for x in np.unique(values, return_counts=True)), strict=True):
             into[value] = into.get(value, 0) + n
 
-    def _open(self, day: int) -> None:
+    def open(self, day: int) -> None:
         """A new day: late events that are due enter theirs, old days go, the limit is read off."""
         if self.today is not None and day <= self.today:
             return

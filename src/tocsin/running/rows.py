@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tocsin.calendars import Calendar, local_hour
+from tocsin.calendars import local_hour
 from tocsin.expressions import canonical
 from tocsin.hashing import hash_column
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tocsin.hashing import Hashes
-    from tocsin.measures import Hours, Spanned
+    from tocsin.calendars import Calendar
+    from tocsin.measures import Spanned
 
     Int64s = NDArray[np.int64]
     Mask = NDArray[np.bool_]
@@ -50,9 +51,9 @@ class Rows:
         """Return the window number of each event."""
         return self._once(("window", calendar.per, calendar.zone, calendar.rounded), lambda: calendar.number(self.t))
 
-    def hours(self, measure: Hours) -> Int64s:
-        """Return the local clock hour of each event."""
-        return self._once(("hour", measure.zone), lambda: local_hour(self.t, Calendar("1h", measure.zone)))
+    def hours(self, calendar: Calendar) -> Int64s:
+        """Return the local clock hour of each event, given the hour windows of a zone."""
+        return self._once(("hour", calendar.zone), lambda: local_hour(self.t, calendar))
 
     def holds(self, expression: pl.Expr) -> Mask:
         """Return where a boolean expression is true; null counts as false."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from tocsin.calendars import duration_us
+from tocsin.calendars import Calendar, duration_us
 from tocsin.hashing import ORIGIN, make_room, new_table
 from tocsin.kernels import streams
 from tocsin.kernels import windows as k
@@ -199,11 +199,12 @@ class HoursState(Saved):
     def __init__(self, measure: Hours, on: pl.Expr, entity: str) -> None:
         """Start at zero."""
         self.measure, self.on, self.entity = measure, on, entity
+        self.calendar = Calendar("1h", measure.zone)
         self.counts = np.zeros((0, 25), np.int64)
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in; return the count of the event's hour and of all hours."""
         self.counts = grow(self.counts, n_slots, 0)
         out, total = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        streams.run_hours(rows.slots[self.entity], rows.hours(self.measure), rows.takes_part(self.on, self.entity), self.counts, out, total)
+        streams.run_hours(rows.slots[self.entity], rows.hours(self.calendar), rows.takes_part(self.on, self.entity), self.counts, out, total)
         return {"value": out, "total": total}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PENDING_COLUMNS = 7  # slot, window, visible window, lane 0, lane 1, two words of hash
 
 
-def _codes(fit: Fit, width: int) -> tuple[list[int], list[float]]:
+def codes_of(fit: Fit, width: int) -> tuple[list[int], list[float]]:
     """Return the statistics of a fit as codes and quantiles, padded to ``width``."""
     codes = [CODES[s] for s in fit.stats] + [QUANTILE] * len(fit.quantiles)
     quantiles = [0.0] * len(fit.stats) + list(fit.quantiles)
@@ -80,7 +80,7 @@ class WindowState(Saved):
         self.past, self.days = np.zeros(0), np.zeros(0, np.int64)
         self.pop = np.full((len(self.populations), self.width + 1), np.nan)
         self.spans = np.array([[f.windows, f.stride, f.at_least] for f in self.own], np.int64).reshape(n_own, 3)
-        coded = [_codes(f, self.width) for f in self.own]
+        coded = [codes_of(f, self.width) for f in self.own]
         self.codes = np.array([c for c, _ in coded], np.int64).reshape(n_own, self.width)
         self.quantiles = np.array([q for _, q in coded], np.float64).reshape(n_own, self.width)
         self.values = np.empty(max([f.windows for f in self.own], default=0))
@@ -114,7 +114,7 @@ class WindowState(Saved):
         for start, stop in self._pieces(mask, window):
             part = slice(start, stop)
             if self.populations or len(self.pending):
-                self._close(int(window[start]))
+                self.close(int(window[start]))
                 for b in range(len(self.populations)):
                     out_pop[b, :, part] = np.where(mask[part], self.pop[b][:, None], np.nan)
             self._fold(rows, part, mask, window, out, out_own)
@@ -153,7 +153,7 @@ class WindowState(Saved):
         oldest = int(ORIGIN) + window - self.ring.shape[1] - 1
         self.table, self.used = make_room(self.table, self.used, adding, oldest)
 
-    def _close(self, d: int) -> None:
+    def close(self, d: int) -> None:
         """Window ``d`` begins: late events that are due enter theirs, and the population of the window before is summed up."""
         if d <= self.current:
             return
@@ -162,10 +162,10 @@ class WindowState(Saved):
             before -= 1
         if self.touched_window != before:
             self.touched_window, self.n_touched = before, 0
-        self._enter_late(d)
+        self.enter_late(d)
         closed = self.touched[: self.n_touched]
         for b, fit in enumerate(self.populations):
-            codes, quantiles = (np.array(x) for x in _codes(fit, self.width))
+            codes, quantiles = (np.array(x) for x in codes_of(fit, self.width))
             values = self._population(closed, d, fit)
             summarise(values, values.size, codes, quantiles, fit.at_least, self.pop[b])
         self.current, self.touched_window, self.n_touched = d, d, 0
@@ -173,7 +173,7 @@ class WindowState(Saved):
     def _population(self, closed: Any, d: int, fit: Population) -> Any:
         if fit.of is None:
             return k.population_values(closed, self.op, self.scale, self.acc)
-        codes, quantiles = (np.array(x) for x in _codes(fit.of, self.width))
+        codes, quantiles = (np.array(x) for x in codes_of(fit.of, self.width))
         span = np.array([fit.of.windows, fit.of.stride, fit.of.at_least], np.int64)
         return k.population_baselines(
             closed, d, span, codes, quantiles, self.op, self.scale, self.win, self.acc, self.ring, self.first, self.missing, self.fired
@@ -189,7 +189,7 @@ class WindowState(Saved):
         new = np.column_stack([rows.slots[self.entity], window, visible, p, q, words])[mask]
         self.pending = np.concatenate([self.pending, new])
 
-    def _enter_late(self, d: int) -> None:
+    def enter_late(self, d: int) -> None:
         due = self.pending[:, 2] <= d
         if not due.any():
             return
