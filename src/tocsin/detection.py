@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +23,11 @@ import polars as pl
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical, columns_read, digest
 from tocsin.fits import Fit, Limit, OwnHistory, Population
-from tocsin.measures import Measure, Previous, Spanned
+from tocsin.measures import Measure, Spanned
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
 LOOKED_UP = {f"{side}_{what}" for side in ("src", "dst", "user") for what in ("country", "latitude", "longitude", "city", "listed", "threat", "asset")}
@@ -128,6 +130,20 @@ class Example:
     note: str = ""
 
 
+_collected: ContextVar[list[tuple[tuple[str, int], str, str]] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collect_problems() -> Iterator[list[tuple[tuple[str, int], str, str]]]:
+    """Within this block a wrong detection does not raise: its problems are listed as (where, id, message)."""
+    found: list[tuple[tuple[str, int], str, str]] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
 def _caller() -> tuple[str, int]:
     """Return file and line of the code that made the detection, for messages."""
     frame = sys._getframe(1)
@@ -172,7 +188,11 @@ class Detection:
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without an event."""
+        collected = _collected.get()
         for problem in self.problems():
+            if collected is not None:
+                collected.append((self.where, self.id, problem))
+                continue
             raise RuleError(f"{self.where[0]}:{self.where[1]}: {self.id}: {problem}")
 
     def problems(self) -> list[str]:
@@ -257,8 +277,3 @@ class Detection:
             return self
         measure = dataclasses.replace(self.measure, rounded=True, zone="UTC")
         return dataclasses.replace(self, measure=measure, against=self.against.as_notebook(), where=self.where)
-
-    @property
-    def remembers(self) -> Sequence[str]:
-        """The columns of the previous event, for a rule over ``Previous``."""
-        return self.measure.columns if isinstance(self.measure, Previous) else ()

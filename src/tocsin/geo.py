@@ -6,6 +6,7 @@ address ranges with the value columns of `GEO_VALUES`. Layer: ground floor (abov
 
 from __future__ import annotations
 
+from array import array
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +39,7 @@ _VALUE_TYPES = {
 }
 _MAX_LATITUDE, _MAX_LONGITUDE = 90.0, 180.0
 _REPORT_EVERY = 100_000
+_LOW64 = (1 << 64) - 1
 _COUNTRY_FILE = "country.parquet"
 
 
@@ -217,27 +219,23 @@ def _entries(reader: maxminddb.Reader) -> Iterator[tuple[int, int, Any]]:
 
 
 def _collect(entries: Iterator[tuple[int, int, Any]], most: int, progress: Progress | None) -> dict[str, pl.Series]:
-    """Gather the ranges as columns; equal neighbours are joined on the way, so memory stays with the answer."""
-    low64 = (1 << 64) - 1
-    firsts: list[int] = []
-    lasts: list[int] = []
-    places: list[int] = []
+    """Gather the ranges as columns; equal neighbours are joined on the way, and packed, to keep memory small."""
+    ends = tuple(array("Q") for _ in RANGE_KEY)
+    places = array("q")
     known: dict[tuple[Any, ...], int] = {}
+    previous = -2
     for count, (first, last, record) in enumerate(entries):
         place = known.setdefault(_place(record), len(known))
-        if firsts and lasts[-1] + 1 == first and places[-1] == place:
-            lasts[-1] = last
+        if previous + 1 == first and places[-1] == place:
+            ends[2][-1], ends[3][-1] = last >> 64, last & _LOW64
         else:
-            firsts.append(first)
-            lasts.append(last)
+            for column, value in zip(ends, (first >> 64, first & _LOW64, last >> 64, last & _LOW64), strict=True):
+                column.append(value)
             places.append(place)
+        previous = last
         if progress is not None and count % _REPORT_EVERY == 0:
             progress(count, most)
-    ends = zip(RANGE_KEY, ((firsts, 64), (firsts, 0), (lasts, 64), (lasts, 0)), strict=True)
-    columns = {
-        name: pl.Series(np.array([(value >> shift) & low64 for value in side], np.uint64))
-        for name, (side, shift) in ends
-    }
+    columns = {name: pl.Series(np.array(side, np.uint64)) for name, side in zip(RANGE_KEY, ends, strict=True)}
     rows = np.array(places, np.int64)
     found = list(known)
     for at, (name, dtype) in enumerate(_VALUE_TYPES.items()):

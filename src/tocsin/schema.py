@@ -81,7 +81,7 @@ _COLUMNS: Final = (
            "user.id", "actor.user.uid", ("user", "username", "user_name", "account", "sender", "from", "sender_address", "senderaddress",
                                          "userprincipalname", "user.name", "actor.user.name", "login", "uid", "email")),
     Column("src_ip", "address", "IPv4 or IPv6", "Where it came from.",
-           "source.ip", "src_endpoint.ip", ("ip", "ipaddress", "ip_address", "client_ip", "clientip", "remote_addr", "source_ip",
+           "source.ip", "src_endpoint.ip", ("ip", "client", "ipaddress", "ip_address", "client_ip", "clientip", "remote_addr", "source_ip",
                                             "sourceip", "sourceipaddress", "fromip", "original_client_ip", "client.ip", "srcip", "src")),
     Column("dst_ip", "address", "IPv4 or IPv6", "Where it went: relay, server, peer.",
            "destination.ip", "dst_endpoint.ip", ("relay_ip", "server_ip", "dest_ip", "destination_ip", "destip", "dstip", "toip", "dst", "server.ip")),
@@ -100,7 +100,7 @@ _COLUMNS: Final = (
     Column("message_id", "text", "id chosen by the sender", "Message-ID header of a message.",
            "email.message_id", "email.message_uid", ("messageid", "message-id", "internetmessageid")),
     Column("user_agent", "text", "free text of the client", "What the client says it is.",
-           "user_agent.original", "http_request.user_agent", ("useragent", "agent", "client")),
+           "user_agent.original", "http_request.user_agent", ("useragent", "agent")),
 )
 
 STANDARD: Final[Mapping[str, Column]] = MappingProxyType({c.name: c for c in _COLUMNS})

@@ -50,7 +50,7 @@ def suppressed_by(findings: pl.DataFrame, allow: Indicators | None) -> pl.Series
             part = numbered.filter(pl.col("scope") == scope)
             matcher = Matcher.build(replace(allow, entries=part.drop("entry")))
             found = _first_match(matcher, findings[rows], times[rows])
-            chosen[rows] = np.where(found >= 0, part["entry"].to_numpy()[found], -1)
+            chosen[rows] = np.where(found >= 0, part["entry"].to_numpy().astype(np.int64)[found], -1)
     return allow.entries["id"].gather(rows_or_null(chosen)).alias("suppressed_by")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -41,6 +40,7 @@ _FORMAT_VERSION = 1
 _META_KEY = b"tocsin"
 _TIERS = (1, 2, 3, 4)
 _ROW = "__tocsin_row"
+_ZSTD_LEVEL = 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,23 +180,23 @@ class Table:
         arrow = arrow.replace_schema_metadata({_META_KEY: json.dumps(self._description()).encode()})
         delta = {name: "DELTA_BINARY_PACKED" for name in RANGE_KEY if name in self.frame.columns}
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("wb") as file:
                 pq.write_table(
                     arrow,
                     file,
                     compression="zstd",
-                    compression_level=19,
+                    compression_level=_ZSTD_LEVEL,
                     use_dictionary=[name for name in self.frame.columns if name not in delta],
                     column_encoding=delta or None,
                     write_page_checksum=True,
                 )
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(target)
+            temporary.replace(target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         return target
 

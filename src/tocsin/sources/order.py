@@ -214,17 +214,17 @@ class Collector:
         """Rewrite overlapping sorted runs as runs that follow one another, one range of times after the other."""
         cursors = [_Cursor(run, self._schema) for run in self._runs]
         merged: list[Run] = []
-        for high in [*_cuts(self._runs, self._range_rows), None]:
+        cuts = _cuts(self._runs, self._range_rows)
+        for low, high in zip([None, *cuts], [*cuts, None], strict=True):
+            one_time = low is not None and high == low + _MICROSECOND
             pieces: list[pl.DataFrame] = []
-            held = 0
             for cursor in cursors:
                 for piece in cursor.take(high):
                     pieces.append(piece)
-                    held += len(piece)
-                    # Only rows of one single time can be so many (see _cuts); among them any order is right.
-                    if held > 4 * self._range_rows:
-                        merged.append(self._write(self._in_order(pl.concat(pieces)), f"part-{len(merged):05}"))
-                        pieces, held = [], 0
+                    # A single time may have any number of rows; among them any order is right, so write as they come.
+                    if one_time and sum(map(len, pieces)) >= self._range_rows:
+                        merged.append(self._write(pl.concat(pieces), f"part-{len(merged):05}"))
+                        pieces = []
             if pieces:
                 merged.append(self._write(self._in_order(pl.concat(pieces)), f"part-{len(merged):05}"))
         for run in self._runs:
@@ -238,10 +238,9 @@ def _follow(runs: list[Run]) -> bool:
 
 def _cuts(runs: list[Run], range_rows: int) -> list[datetime]:
     """Times that cut all runs together into ranges of about `range_rows` rows; a crowded time has a range to itself."""
-    samples = [pl.read_parquet(r.path, columns=["timestamp"])["timestamp"].gather_every(_SAMPLE_EVERY) for r in runs]
-    times = pl.concat(samples).sort()
-    step = max(range_rows // _SAMPLE_EVERY, 1)
-    picked = times.gather_every(step).to_list()
+    every = max(min(_SAMPLE_EVERY, range_rows // 8), 1)
+    samples = [pl.read_parquet(r.path, columns=["timestamp"])["timestamp"].gather_every(every) for r in runs]
+    picked = pl.concat(samples).sort().gather_every(max(range_rows // every, 1)).to_list()
     cuts: set[datetime] = set(picked)
     for a, b in zip(picked, picked[1:], strict=False):
         if a == b:

@@ -129,7 +129,7 @@ def _fits(values: pl.Series, column: str, kind: str | None) -> bool:
         return isinstance(values.dtype, pl.List) or (kind == "text" and bool(len(present)))
     if wanted == "time":
         return times.needs(present) is not None or _share_of_times(present) >= _MOSTLY
-    return not values.dtype.is_nested()
+    return not values.dtype.is_nested() and _share_of_addresses(present) < _MOSTLY
 
 
 def _share_of_addresses(present: pl.Series) -> float:
