@@ -40,6 +40,8 @@ _VALUE_TYPES = {
 _MAX_LATITUDE, _MAX_LONGITUDE = 90.0, 180.0
 _REPORT_EVERY = 100_000
 _LOW64 = (1 << 64) - 1
+_LAST_V4 = 0xFFFFFFFFFFFF
+_NEVER = -2
 _COUNTRY_FILE = "country.parquet"
 
 
@@ -223,7 +225,7 @@ def _collect(entries: Iterator[tuple[int, int, Any]], most: int, progress: Progr
     ends = tuple(array("Q") for _ in RANGE_KEY)
     places = array("q")
     known: dict[tuple[Any, ...], int] = {}
-    previous = -2
+    previous = _NEVER
     for count, (first, last, record) in enumerate(entries):
         place = known.setdefault(_place(record), len(known))
         if previous + 1 == first and places[-1] == place:
@@ -232,7 +234,7 @@ def _collect(entries: Iterator[tuple[int, int, Any]], most: int, progress: Progr
             for column, value in zip(ends, (first >> 64, first & _LOW64, last >> 64, last & _LOW64), strict=True):
                 column.append(value)
             places.append(place)
-        previous = last
+        previous = _NEVER if last == _LAST_V4 else last  # the families never join
         if progress is not None and count % _REPORT_EVERY == 0:
             progress(count, most)
     columns = {name: pl.Series(np.array(side, np.uint64)) for name, side in zip(RANGE_KEY, ends, strict=True)}
