@@ -90,3 +90,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, tests in sorted(reasons.items()):
         terminalreporter.write_line(f"{len(tests):5} {reason}   e.g. {tests[0]}")
     terminalreporter.write_line("(CI=1 makes each of these a failure)")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that use it are marked ``needs("shared-data")``."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs shared-data: no folder shared/data beside the checkout")
+    return SHARED_DATA

@@ -28,7 +28,7 @@ AS_IS: Final = "as_is"
 _MAX_VALUE_CHARS: Final = 200
 _LIST_SPLIT: Final = ";"
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-_LIST_INNER: Final = {"list": pl.String(), "list_int": pl.Int64(), "list_float": pl.Float64(), "list_bool": pl.Boolean()}
+_LIST_INNER: Final = {"list": pl.String(), "list_int": pl.Int64(), "list_float": pl.Float64()}
 
 REJECTED_SCHEMA: Final = {
     "file": pl.String(), "line": pl.Int64(), "column": pl.String(), "value": pl.String(), "reason": pl.String(), "kept": pl.Boolean(),

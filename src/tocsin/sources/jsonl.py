@@ -109,6 +109,8 @@ def kind_of(values: Iterable[Any]) -> str:
         return "float"
     lists = {k for k in kinds if k.startswith("list")} - {"list_empty"}
     if kinds and all(k.startswith("list") for k in kinds):
+        if not lists:
+            return "list"
         return lists.pop() if len(lists) == 1 else "list_float" if lists == {"list_int", "list_float"} else "list"
     return kinds.pop() if len(kinds) == 1 else "text"
 
@@ -124,7 +126,7 @@ def _kind(value: Any) -> str:
         if any(isinstance(v, list | dict) for v in value):
             return "text"
         inner = kind_of(value) if any(v is not None for v in value) else "empty"
-        return "list" if inner == "text" else f"list_{inner}"
+        return f"list_{inner}" if inner in {"int", "float", "empty"} else "list"
     return "text"
 
 
