@@ -53,6 +53,7 @@ class Match:
     den: bool
     window: int
     seen_from: int
+    measured: bool = True  # False: only asks for a limit and adds nothing to it
 
     @property
     def late(self) -> bool:
@@ -325,7 +326,7 @@ def answer_spec(
     matches = matching(spec, calendar, [*released, *late], frame)
     mine: dict[Any, list[Match]] = defaultdict(list)
     for m in matches:
-        if m is not None:
+        if m is not None and m.measured:
             mine[m.entity].append(m)
     fitting = Fitting(spec, calendar, gaps, mine)
     nothing = dict.fromkeys(outputs(spec))
@@ -367,17 +368,18 @@ def matching(spec: Spec, calendar: Calendar, rows: list[Judged], frame: pl.DataF
     tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
     flags = frame.select(**{k: e.fill_null(False) for k, e in tests.items()}, like=pl.int_range(pl.len())).rows()
     column = getattr(spec.against, "column", None) or getattr(spec.measure, "column", None)
+    stateless = isinstance(spec.against, fits.Limit)
     found: list[Match | None] = []
     for j, (on, num, den, _) in zip(rows, flags, strict=True):
         entity = j.row.get(spec.entity) if spec.entity else ""
         x = j.row.get(column) if column else 0
-        nameless = entity is None and not isinstance(spec.against, fits.Limit)
-        if not on or nameless or x is None or (isinstance(x, float) and math.isnan(x)):
+        measured = x is not None and not (isinstance(x, float) and math.isnan(x))
+        if not on or not (stateless or (entity is not None and measured)):
             found.append(None)
             continue
         seen_from = 0 if j.bar_us is None else calendar.window(j.bar_us) + 1
         us = to_us(j.row["timestamp"])
-        found.append(Match(j, entity, us, x, num, den, calendar.window(us), seen_from))
+        found.append(Match(j, entity, us, x, num, den, calendar.window(us), seen_from, measured))
     return found
 
 
