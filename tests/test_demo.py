@@ -28,6 +28,8 @@ def findings(*rows: tuple[str, str, str], **more: object) -> pl.DataFrame:
     times = [datetime.fromisoformat(day).replace(hour=23, minute=59, tzinfo=UTC) for _, _, day in rows]
     schema = {"detection_id": pl.String, "entity": pl.String, "time": pl.Datetime("us", "UTC")}
     frame = pl.DataFrame([(d, e, t) for (d, e, _), t in zip(rows, times, strict=True)], schema=schema, orient="row")
+    more.setdefault("suppressed_by", None)
+    frame = frame.with_columns(peak_score=pl.int_range(pl.len(), 0, -1).cast(pl.Float64))  # the first is the highest
     return frame.with_columns(**{name: pl.lit(value, pl.String) for name, value in more.items()})
 
 
@@ -73,6 +75,12 @@ def test_each_kind_of_trap_tells_who_fell_for_it() -> None:
 
 def test_many_findings_of_one_user_count_once() -> None:
     assert burst(*(("zoe", f"2026-06-{day}") for day in range(10, 20))).wrong == 1
+
+
+def test_sorting_by_score_shows_how_many_planted_users_stand_at_the_top() -> None:
+    assert burst(("ann", "2026-06-12"), ("bob", "2026-06-14"), ("zoe", "2026-06-12")).in_top == 2
+    assert burst(("zoe", "2026-06-12"), ("ann", "2026-06-12"), ("bob", "2026-06-14")).in_top == 1
+    assert burst(("cem", "2026-06-13"), ("ann", "2026-06-12"), ("bob", "2026-06-14")).in_top == 2, "cem is explained"
 
 
 def test_suppressed_findings_do_not_count() -> None:
@@ -133,3 +141,15 @@ def test_the_truth_is_on_disk_only_after_the_backtest(tmp_path: Path, monkeypatc
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(DemoError, match="no-such-folder"):
         demo._backtest_blindly(tmp_path / "no-such-folder")
+
+
+def test_a_small_demo_finds_every_story_and_passes_its_floors(tmp_path: Path) -> None:
+    report = run_demo(seed=1, folder=tmp_path, users=120, days=21)
+    frame = report.to_frame().filter(pl.col("detection").is_not_null())
+    assert frame["passed"].all(), frame
+    assert (frame["found"] == frame["planted"]).all()
+    assert report.passed
+    assert report.findings == pl.read_parquet(tmp_path / "findings.parquet").height
+    sprung = report.traps.filter(pl.col("flagged") > 0)["trap"].to_list()
+    assert "newsletter" in sprung, "volume alone cannot tell a newsletter from an outlier, and the demo says so"
+    assert not {"beside_listed", "many_recipients_no_exe", "traveller"} & set(sprung)

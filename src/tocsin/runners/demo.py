@@ -48,8 +48,8 @@ class Answer:
 ANSWERS: tuple[Answer, ...] = (
     Answer("exe_spray", "mail.exe-many-recipients"),
     Answer("threat_login", "network.listed-address"),
-    Answer("volume_burst", "mail.volume-vs-self", precision_floor=0.2),
-    Answer("population_outlier", "mail.rate-vs-population", precision_floor=0.15),
+    Answer("volume_burst", "mail.volume-vs-self", precision_floor=0.25),
+    Answer("population_outlier", "mail.rate-vs-population", precision_floor=0.1),
     Answer("takeover_travel", "login.travel-speed", precision_floor=0.9),
     Answer("attachment_growth", None),
 )
@@ -70,6 +70,7 @@ class StoryResult:
     wrong: int
     innocents: int
     trapped: tuple[str, ...]
+    in_top: int  # planted among the highest-scored users, as many as were planted: what sorting by score would show
     missed: tuple[str, ...]  # user ids, sorted: where to look first when recall is below its floor
 
     @property
@@ -203,11 +204,12 @@ def compare_traps(truth: dict[str, Any], findings: pl.DataFrame) -> pl.DataFrame
 
 
 def _fired(findings: pl.DataFrame) -> pl.DataFrame:
-    """Return the distinct (detection, user, UTC day) of findings that nobody suppressed."""
+    """Return the highest score of each (detection, user, UTC day) with a finding that nobody suppressed."""
     if "suppressed_by" in findings.columns:
         findings = findings.filter(pl.col("suppressed_by").is_null())
     day = pl.col("time").dt.convert_time_zone("UTC").dt.date()
-    return findings.select("detection_id", user="entity", day=day).unique()
+    keys = findings.select("detection_id", "peak_score", user="entity", day=day)
+    return keys.group_by("detection_id", "user", "day").agg(pl.col("peak_score").max())
 
 
 def _trapped_users(truth: dict[str, Any]) -> pl.DataFrame:
@@ -223,8 +225,11 @@ def _user_days(stories: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _result(answer: Answer, stories: pl.DataFrame, traps: pl.DataFrame, fired: pl.DataFrame) -> StoryResult:
-    mine = fired.filter(pl.col("detection_id") == (answer.detection or "")).select("user", "day")
+    mine = fired.filter(pl.col("detection_id") == (answer.detection or ""))
     planted = stories.filter(pl.col("kind") == answer.story).select("user", "day")
+    # What another story explains is neither right nor wrong here, so it takes nobody's place at the top.
+    own = mine.join(stories.filter(pl.col("kind") != answer.story), on=["user", "day"], how="anti")
+    ranked = own.group_by("user").agg(pl.col("peak_score").max()).sort("peak_score", "user", descending=[True, False])
     found = planted.join(mine, on=["user", "day"], how="semi")
     wrong = mine.join(stories, on=["user", "day"], how="anti").select("user").unique()
     trapped = wrong.join(traps, on="user", how="inner")
@@ -236,6 +241,7 @@ def _result(answer: Answer, stories: pl.DataFrame, traps: pl.DataFrame, fired: p
         wrong=wrong.height,
         innocents=trapped["user"].n_unique(),
         trapped=tuple(sorted(set(trapped["trap"].to_list()))),
+        in_top=ranked.head(planted["user"].n_unique()).join(found, on="user", how="semi").height,
         missed=tuple(sorted(set(planted["user"]) - set(found["user"]))),
     )
 
@@ -252,6 +258,7 @@ def to_frame(results: tuple[StoryResult, ...]) -> pl.DataFrame:
             "wrong": r.wrong,
             "innocents": r.innocents,
             "trapped": ", ".join(r.trapped),
+            "in_top": r.in_top,
             "recall": r.recall,
             "recall_floor": r.answer.recall_floor if r.answer.detection else None,
             "precision": r.precision,
