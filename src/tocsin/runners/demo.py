@@ -258,7 +258,7 @@ def to_frame(results: tuple[StoryResult, ...]) -> pl.DataFrame:
             "wrong": r.wrong,
             "innocents": r.innocents,
             "trapped": ", ".join(r.trapped),
-            "in_top": r.in_top,
+            "in_top": r.in_top if r.answer.detection else None,
             "recall": r.recall,
             "recall_floor": r.answer.recall_floor if r.answer.detection else None,
             "precision": r.precision,
