@@ -258,10 +258,11 @@ class Fitting:
         by_window = defaultdict(list)
         for m in past:
             by_window[m.window].append(m)
-        if fit.same_weekday:
-            candidates = self.calendar.same_weekday(window, fit.windows)
-        else:
-            candidates = self.calendar.previous(window, fit.windows)
+        candidates = (
+            self.calendar.same_weekday(window, fit.windows)
+            if fit.same_weekday
+            else self.calendar.previous(window, fit.windows)
+        )
         values = []
         for w in candidates:
             alerted = fit.exclude_alerted and (entity, w) in self.fired

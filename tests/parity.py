@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tests.oracle import Answer, Columns, Spec, answer, columns_read, outputs
-from tests.oracle_time import End, Idle, Record
+from tests.oracle_scores import Found, findings, scores
+from tests.oracle_time import End, Idle, Record, to_us
 from tests.strategies import SCHEMA, SKEW_US, Case
 from tocsin import engine as face
 from tocsin.detection import Detection, score
@@ -29,19 +31,29 @@ KEY = b"0123456789abcdef"
 
 @dataclass
 class Ran:
-    """What the engine said: fates in arrival order, trace rows by event id in the order given, findings."""
+    """What the engine said: fates in arrival order, trace rows and scores in the order given, findings with peaks."""
 
     fates: list[tuple[str, str]] = field(default_factory=list)
     trace: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
     findings: list[dict[str, Any]] = field(default_factory=list)
+    peaks: dict[str, float] = field(default_factory=dict)
 
     def add(self, output: Any) -> None:
         if output.fates is not None:
             self.fates += output.fates.select("event_id", "fate").rows()
         if output.trace is not None:
             self.trace += output.trace.to_dicts()
-        if output.findings is not None:
-            self.findings += output.findings.to_dicts()
+        for detection_id, frame in output.scores.items():
+            rows = frame.select("event_id", "score").rows()
+            self.scores[detection_id] += [(event_id, score) for event_id, score in rows if score is not None]
+        self.findings += output.findings.to_dicts()
+        self.peaks |= dict(output.peaks.select("finding_id", "peak_score").rows())
+
+    def found(self) -> list[dict[str, Any]]:
+        """The findings, each with the peak its window came to in the end, in an order of their own."""
+        final = [f | {"peak_score": self.peaks.get(f["finding_id"], f["peak_score"])} for f in self.findings]
+        return sorted(final, key=lambda f: f["finding_id"])
 
     def rows(self, spec: Spec) -> dict[str, list[Columns]]:
         """The columns of one spec by event id, under the reference's names."""
@@ -83,6 +95,7 @@ def engine(case: Case) -> Engine:
         gaps=case.gaps,
         key=KEY,
         trace=True,
+        keep_scores=True,
     )
 
 
@@ -133,30 +146,58 @@ def same(a: Any, b: Any) -> bool:
 
 
 def difference(case: Case, want: Answer, got: Ran, only: set[str] | None = None) -> str | None:
-    """The first difference in words, or None. `only` limits the comparison to some event ids."""
+    """The first difference in words, or None. `only` limits the comparison to the columns of some event ids."""
     if only is None and want.fates != got.fates:
         for i, (w, g) in enumerate(zip(want.fates, got.fates, strict=False)):
             if w != g:
                 return f"arrival {i}: expected {w}, engine says {g}"
         return f"expected {len(want.fates)} fates, engine gave {len(got.fates)}"
-    late = Counter(i for i, fate in want.fates if fate == "late")
     for spec in case.specs:
-        rows, wanted = got.rows(spec), defaultdict(list)
-        for event_id, cells in want.columns[spec.id]:
-            wanted[event_id].append(cells)
-        for event_id in wanted.keys() | rows.keys():
-            if only is not None and event_id not in only:
-                continue
-            answers = _without_late(rows.get(event_id, []), len(wanted[event_id]), late[event_id])
-            if len(answers) != len(wanted[event_id]):
-                return f"{spec.id}, {event_id}: expected {len(wanted[event_id])} trace rows, engine gave {answers}"
-            for w, g in zip(wanted[event_id], answers, strict=True):
-                for column, value in w.items():
-                    if not same(value, g[column]):
-                        return (
-                            f"{spec.id} {_named(spec)}\n  {event_id} {column}: expected {value!r}, engine {g[column]!r}"
-                        )
+        found = _columns_differ(spec, want, got, only)
+        if found is None and only is None:
+            found = _scores_differ(spec, want, got) or _findings_differ(spec, want, got)
+        if found is not None:
+            return f"{spec.id} {_named(spec)}\n  {found}"
     return None
+
+
+def _columns_differ(spec: Spec, want: Answer, got: Ran, only: set[str] | None) -> str | None:
+    late = Counter(i for i, fate in want.fates if fate == "late")
+    rows, wanted = got.rows(spec), defaultdict(list)
+    for event_id, cells in want.columns[spec.id]:
+        wanted[event_id].append(cells)
+    for event_id in wanted.keys() | rows.keys():
+        if only is not None and event_id not in only:
+            continue
+        answers = _without_late(rows.get(event_id, []), len(wanted[event_id]), late[event_id])
+        if len(answers) != len(wanted[event_id]):
+            return f"{event_id}: expected {len(wanted[event_id])} trace rows, engine gave {answers}"
+        for w, g in zip(wanted[event_id], answers, strict=True):
+            for column, value in w.items():
+                if not same(value, g[column]):
+                    return f"{event_id} {column}: expected {value!r}, engine {g[column]!r}"
+    return None
+
+
+def _scores_differ(spec: Spec, want: Answer, got: Ran) -> str | None:
+    every = zip(want.released, scores(spec, want, SCHEMA), strict=True)
+    wanted = [(j.row["event_id"], score) for j, score in every if score is not None]
+    said = got.scores[detection_id(spec)]
+    if wanted == said:
+        return None
+    odd = [pair for pair in zip_longest(wanted, said) if pair[0] != pair[1]]
+    return f"score: expected {odd[0][0]}, engine {odd[0][1]}"
+
+
+def _findings_differ(spec: Spec, want: Answer, got: Ran) -> str | None:
+    wanted = sorted(findings(spec, want, SCHEMA))
+    mine = [f for f in got.found() if f["detection_id"] == detection_id(spec)]
+    said = sorted(
+        Found(spec.id, f["entity"], f["event_id"], to_us(f["time"]), f["score"], f["peak_score"]) for f in mine
+    )
+    if wanted == said:
+        return None
+    return f"finding: expected {sorted(set(wanted) - set(said))}, engine {sorted(set(said) - set(wanted))}"
 
 
 def _without_late(rows: list[Columns], wanted: int, late: int) -> list[Columns]:

@@ -7,6 +7,7 @@ three partitions, and around fifty specs. Layer: tests.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from tests.oracle import Spec
 from tests.oracle_time import DAY_US, HOUR_US, End, Idle, Record, from_us
@@ -16,6 +17,7 @@ from tocsin import fits, measures
 ZONE = "America/Denver"
 START_US = 1_771_000_000_000_000  # 2026-02-13; the clock goes forward on 8 March
 DAYS = 45
+RARE = 1e6  # a score that hardly any event has; a hundred thousand findings would prove nothing more
 
 
 def soak_case(seed: int, events: int) -> Case:
@@ -76,4 +78,5 @@ def soak_specs() -> list[Spec]:
         Spec("x", EVERY, "user_id", measures.Sum("size", scale=1, per="1d"), fits.population(median=True, of=own))
     ]
     users += [Spec("x", EVERY, "user_id", None, fits.limit("size", quantile=0.999, windows=7, at_least=100, zone=ZONE))]
-    return [scored(Spec(f"s{i}", s.on, s.entity, s.measure, s.against)) for i, s in enumerate(users)]
+    made = [scored(Spec(f"s{i}", s.on, s.entity, s.measure, s.against)) for i, s in enumerate(users)]
+    return [replace(s, threshold=RARE if s.against is None else s.threshold) for s in made]
