@@ -114,7 +114,8 @@ def read_allow(source: ListSource | Sequence[ListSource]) -> Indicators:
         problems.append(f"{row['file']}:{row['line']}: {row['indicator']!r} has no {', '.join(absent)}")
     if problems:
         count = found.rejected.height + missing.height
-        msg = "\n".join([f"Allow-list: {count:,} entries cannot be used.", *problems])
+        noun = "entry" if count == 1 else "entries"
+        msg = "\n".join([f"Allow-list: {count:,} {noun} cannot be used.", *problems])
         raise TableError(msg + "\nEvery entry needs indicator, owner, reason, scope (a detection id or glob), expires.")
     content = pl.struct(pl.exclude("file", "line", *RANGE_KEY))
     ids = [_entry_id(row) for row in found.entries.select(content.alias("row"))["row"]]
