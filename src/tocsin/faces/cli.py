@@ -1,0 +1,89 @@
+"""The command line: which commands there are, and what their exit codes mean.
+
+Enters: arguments. Leaves: an exit code. Layer: faces. Only what `--help` needs is imported here; `tests/test_cli.py`
+holds that line.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from tocsin.errors import TocsinError
+from tocsin.faces.commands.backtest import backtest
+from tocsin.faces.options import UsageError
+from tocsin.faces.terminal import new_console, safe, safe_lines
+
+OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
+EXIT_CODES = {
+    OK: "done",
+    FAILED: "a check failed: a difference in verify, a problem or a failed example in rules, a demo below its floors, a reject under --strict",
+    USAGE: "the command line makes no sense",
+    UNREADABLE: "an input cannot be read or an output cannot be written",
+    INTERNAL: "an error in tocsin itself: please report it",
+    INTERRUPTED: "interrupted",
+}
+
+
+def _version() -> str:
+    from tocsin import __version__
+
+    return f"tocsin {__version__}"
+
+
+def _epilogue(*examples: str) -> str:
+    return "\n".join(["Example:" if len(examples) == 1 else "Examples:", *(f"  tocsin {e}" for e in examples)])
+
+
+app = App(
+    name="tocsin", version=_version, help_format="plaintext", suppress_keyboard_interrupt=False, result_action="return_value",
+    help="Detections over event logs: replay rules over history, test them, prove that they score the same every time.",
+    help_epilogue=f"{_epilogue('backtest mail.jsonl.gz --threats list.txt')}\n\nExit codes: "
+    + "; ".join(f"{code} {words}" for code, words in EXIT_CODES.items()) + ".",
+)  # fmt: skip
+app.command(
+    backtest,
+    help_epilogue=_epilogue("backtest mail.jsonl.gz --threats listed.txt", "backtest 'logs/*.parquet' --rules mine.py --since 2026-03-01 --out findings.csv"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Errors made on purpose are one message, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+    try:
+        code = app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _complain(f"{error}\nTry: tocsin {' '.join([*(error.command_chain or ()), '--help'])}", USAGE)
+    except UsageError as error:
+        return _complain(str(error), USAGE)
+    except TocsinError as error:
+        return _complain(str(error), UNREADABLE)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), UNREADABLE)
+    except Exception:  # noqa: BLE001 - even then, nothing that an attacker wrote reaches the terminal raw
+        import traceback
+
+        return _complain(traceback.format_exc(), INTERNAL)
+    return code if isinstance(code, int) else OK
+
+
+def _complain(message: str, code: int) -> int:
+    console = new_console(stderr=True)
+    name, _, rest = safe_lines(message).partition("\n")
+    console.print(f"tocsin: {name}", soft_wrap=True)
+    if rest:
+        console.print(rest, soft_wrap=True)
+    return code
+
+
+__all__ = ["EXIT_CODES", "app", "main", "safe"]

@@ -1,0 +1,236 @@
+"""`tocsin backtest`: replay rules over a history and show what they would have done.
+
+Enters: the command's arguments. Leaves: a report on stdout (or one JSON document), a file of findings. Layer: faces.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from tocsin.faces import export
+from tocsin.faces.options import Flag, ReferenceOptions, Several, Source, SourceOptions, SpanOptions, UsageError
+from tocsin.faces.options import gaps_of, instant, load_detections, open_events, open_references, strict_failed
+from tocsin.faces.source_report import reference_values, show_rejects, show_source, source_values
+from tocsin.faces.terminal import Column, make_table, moment, new_console, number, numeric, progress_bar, safe, whole
+
+if TYPE_CHECKING:
+    from tocsin.detection import Detection
+    from tocsin.engine.replay import Backtest
+    from tocsin.reference import References
+    from tocsin.runners.compare import Comparison
+    from tocsin.sources import Events
+
+FAILED = 1
+SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ReportOptions:
+    """What is shown and written."""
+
+    top: Annotated[int, Parameter(help="How many entities to rank, by findings and by score.")] = 5
+    out: Annotated[Path | None, Parameter(help="Write the findings: .parquet, .jsonl or .csv.", metavar="FILE")] = None
+    json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False
+    svg: Annotated[Path | None, Parameter(show=False)] = None
+
+
+def backtest(
+    source: Source,
+    /,
+    *,
+    reading: SourceOptions = SourceOptions(),
+    looking_up: ReferenceOptions = ReferenceOptions(),
+    rules: Annotated[tuple[Path, ...], Several, Parameter(help="Rule files to run instead of the rules that ship. A rule file is code.", metavar="FILE.py")] = (),
+    span: SpanOptions = SpanOptions(),
+    compare: Annotated[
+        tuple[Path, Path] | None, Parameter(help="Replay both rule files; show findings gained and lost.", metavar="OLD.py NEW.py", negative=())
+    ] = None,
+    compat: Annotated[Literal["notebook"] | None, Parameter(help="Use the workshop notebook's own arithmetic where it differs.")] = None,
+    report: ReportOptions = ReportOptions(),
+) -> int:
+    """Replay rules over a history: each event is compared only with what was known before it.
+
+    Prints what was read and rejected, a table by detection, the entities with most findings and the highest scores.
+    Rules that the source or the reference data cannot feed are listed with the reason.
+    """
+    if report.top < 0:
+        raise UsageError("--top: the number of entities cannot be negative.")
+    if compare and rules:
+        raise UsageError("--compare names its two rule files itself; leave --rules out.")
+    export.check_target(report.out)
+    export.check_target(report.svg, (".svg",))
+    options: dict[str, Any] = {"since": instant(span.since, "--since"), "until": instant(span.until, "--until"), "gaps": gaps_of(span.gap), "compat": compat}
+    sets = [load_detections((f,)) for f in compare] if compare else [load_detections(rules)]
+    events, refs = open_events(source, reading), open_references(looking_up)
+    if strict_failed(events, reading):
+        show_rejects(new_console(stderr=True), events)
+        return FAILED
+    past = [_replay(detections, events, refs, options) for detections in sets]
+    new = past[-1]
+    if report.out:
+        export.write_frame(new.findings, report.out)
+    comparison = _compared(past)
+    if report.json:
+        export.print_json("backtest", _document(events, refs, new, report, comparison))
+    else:
+        _show(events, refs, new, report, comparison)
+    return 0
+
+
+def _replay(detections: "tuple[Detection, ...]", events: "Events", refs: "References | None", options: dict[str, Any]) -> "Backtest":
+    from tocsin.engine.replay import backtest as run
+
+    with progress_bar(f"replaying {events.name}", events.counts.accepted) as progress:
+        return run(detections, events, refs, progress=progress, **options)
+
+
+def _compared(past: "list[Backtest]") -> "Comparison | None":
+    if len(past) == 1:
+        return None
+    from tocsin.runners.compare import compare
+
+    return compare(past[0], past[1])
+
+
+def _show(events: "Events", refs: "References | None", past: "Backtest", report: ReportOptions, comparison: "Comparison | None") -> None:
+    console = new_console(record=report.svg is not None)
+    show_source(console, events, refs)
+    _show_history(console, past)
+    _show_detections(console, past)
+    if comparison is not None:
+        _show_comparison(console, comparison, report.top)
+    if report.top:
+        _show_top(console, past, report.top)
+    if report.out:
+        console.print(f"{whole(past.findings.height)} findings written to {safe(report.out)}")
+    if report.svg:
+        from tocsin.faces.picture import save_picture
+
+        save_picture(console, report.svg, "tocsin backtest")
+
+
+def _show_history(console: Console, past: "Backtest") -> None:
+    counts = past.counts
+    kinds = {"late": "late", "duplicate": "duplicates", "conflict": "duplicates with other content", "future": "in the future"}
+    told = ", ".join(f"{whole(counts[key])} {words}" for key, words in kinds.items())
+    console.print(f"{number(past.days)} days of history; {told}, {whole(counts['rejected'])} rejected")
+    console.print()
+
+
+def _severity(value: Any) -> str:
+    return {"informational": "info"}.get(value, safe(value))
+
+
+_DETECTIONS = [
+    Column("detection", "detection", least=24, style="bold"),
+    Column("severity", "severity", _severity, rank=6),
+    numeric("tier", "tier", rank=7),
+    numeric("events", "events", rank=5),
+    numeric("scored", "scored", rank=8),
+    numeric("fired", "fired"),
+    numeric("entities", "entities"),
+    numeric("alerts", "alerts", rank=9),
+    numeric("alerts_a_day", "alerts/day", number),
+    numeric("suppressed", "suppressed", rank=10),
+    numeric("unscored", "unscored", rank=1),
+    numeric("late", "late", rank=3),
+    numeric("errors", "errors", rank=2),
+]
+
+
+def detection_rows(past: "Backtest") -> list[dict[str, Any]]:
+    """Return a row per detection for people and for JSON: `by_detection` with the unscored events by reason."""
+    rows = past.by_detection().to_dicts()
+    for row in rows:
+        tally = past.state.tallies.get(row["detection"])
+        reasons = {r: n for r, n in tally.unscored.items() if r != "error" and n} if tally and row["fired"] is not None else {}
+        row |= {"unscored_reasons": reasons, "late": reasons.get("late", 0), "run": row["detection"] not in past.engine.skipped}
+        del row["unscored_why"]
+    return rows
+
+
+def _show_detections(console: Console, past: "Backtest") -> None:
+    rows = detection_rows(past)
+    run = [row for row in rows if row["run"]]
+    if run:
+        columns = [c for c in _DETECTIONS if c.key not in {"suppressed", "late"} or any(row[c.key] for row in run)]
+        console.print(make_table(run, columns, console.width, "By detection"))
+    for row in run:
+        if row["unscored_reasons"]:
+            reasons = ", ".join(f"{whole(n)} {r}" for r, n in sorted(row["unscored_reasons"].items(), key=lambda x: -x[1]))
+            console.print(Text.assemble("  unscored ", (safe(row["detection"]), "bold"), f": {reasons}"))
+        if row["errors"]:
+            console.print(Text.assemble("  error ", (safe(row["detection"]), "bold red"), f": {safe(row['note'])}"))
+    for row in rows:
+        if not row["run"]:
+            console.print(Text.assemble("  not run ", (safe(row["detection"]), "bold"), f": {safe(row['note']).removeprefix('not run: ')}"))
+    console.print()
+
+
+def _show_top(console: Console, past: "Backtest", top: int) -> None:
+    entities = past.top_entities(top).to_dicts()
+    if entities:
+        columns = [
+            Column("entity", "entity", least=16, style="bold"), Column("entity_kind", "kind", rank=4, least=8), numeric("detections", "rules"),
+            numeric("findings", "findings"), Column("first", "first", moment, rank=3), Column("last", "last", moment, rank=2),
+            Column("fired", "detections", least=20, rank=1),
+        ]  # fmt: skip
+        console.print(make_table(entities, columns, console.width, "Entities with findings of most rules"))
+        console.print()
+    ranked = [{**row, "detection": d if i == 0 else ""} for d, rows in top_scores(past, top).items() for i, row in enumerate(rows)]
+    if ranked:
+        columns = [
+            Column("detection", "detection", least=24, style="bold"), Column("entity", "entity", least=16), numeric("score", "score", number),
+            Column("time", "when", moment, rank=1), Column("threshold", "fires at", rank=2),
+        ]  # fmt: skip
+        console.print(make_table(ranked, columns, console.width, "Highest scores, fired or not"))
+        console.print()
+
+
+def top_scores(past: "Backtest", top: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the entities with the most extreme scores of each detection that was run."""
+    found = {}
+    for detection in past.engine.detections:
+        if detection.id not in past.engine.skipped:
+            rows = export.rows_of(past.top(detection.id, top))
+            found[detection.id] = [{**row, "threshold": str(detection.when)} for row in rows]
+    return found
+
+
+def _show_comparison(console: Console, comparison: "Comparison", top: int) -> None:
+    columns = [
+        Column("detection", "detection", least=24, style="bold"), numeric("fired_old", "fired old"), numeric("fired_new", "new"),
+        numeric("gained", "gained"), numeric("lost", "lost"), numeric("alerts_a_day_old", "alerts/day old", number, rank=2),
+        numeric("alerts_a_day_new", "new", number, rank=1),
+    ]  # fmt: skip
+    console.print(make_table(comparison.by_detection.to_dicts(), columns, console.width, "Old rules against new rules"))
+    about = [
+        Column("detection_id", "detection", least=24, style="bold"), Column("entity", "entity", least=16), Column("time", "when", moment),
+        numeric("score", "score", number), Column("title", "title", least=20, rank=1),
+    ]  # fmt: skip
+    for title, frame in (("Gained", comparison.gained), ("Lost", comparison.lost)):
+        if frame.height and top:
+            console.print(make_table(frame.head(top).to_dicts(), about, console.width, f"{title}: {whole(frame.height)}, the first {min(top, frame.height)}"))
+    console.print()
+
+
+def _document(
+    events: "Events", refs: "References | None", past: "Backtest", report: ReportOptions, comparison: "Comparison | None"
+) -> dict[str, Any]:  # fmt: skip
+    document = {
+        "source": source_values(events), "references": reference_values(refs), "days": past.days, "counts": past.counts,
+        "detections": detection_rows(past), "findings": {"count": past.findings.height, "file": report.out},
+        "top_entities": export.rows_of(past.top_entities(report.top)), "top_scores": top_scores(past, report.top), "comparison": None,
+    }  # fmt: skip
+    if comparison is not None:
+        document["comparison"] = {
+            "by_detection": export.rows_of(comparison.by_detection),
+            "gained": export.rows_of(comparison.gained),
+            "lost": export.rows_of(comparison.lost),
+        }
+    return document
