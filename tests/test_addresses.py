@@ -100,7 +100,12 @@ def test_a_number_below_2_to_the_32_is_ipv4_and_one_above_2_to_the_128_is_nothin
 
 
 def test_integer_columns_and_badly_written_numbers() -> None:
-    assert numbers(parse_numbers(pl.Series([1, None, 2**32]))) == [1 | MAPPED, None, 2**32]
+    values = [1, None, 2**32 - 1, 2**32]
+    for dtype in (pl.Int64, pl.UInt64, pl.Int128, pl.String):
+        expected = [1 | MAPPED, None, (2**32 - 1) | MAPPED, 2**32]
+        assert numbers(parse_numbers(pl.Series(values).cast(dtype))) == expected
+    assert numbers(parse_numbers(pl.Series([-1, 5]))) == [None, 5 | MAPPED]
+    assert numbers(parse_numbers(pl.Series([2**64 - 1], dtype=pl.UInt64))) == [2**64 - 1]
     assert not parse_numbers(pl.Series(["-1", "1.0", "1e3", "", "٣"])).valid.any()
 
 

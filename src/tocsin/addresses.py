@@ -39,6 +39,8 @@ __all__ = [
 _U0 = np.uint64(0)
 _U32 = np.uint64(32)
 _ALL64 = np.uint64(0xFFFFFFFFFFFFFFFF)
+_LOW32 = np.uint64(0xFFFFFFFF)
+_MAPPED = np.uint64(0xFFFF00000000)
 _MAPPED_TAG = np.uint64(0xFFFF)
 _TEXT_BYTES = 40  # the longest canonical text has 39
 _V4_BITS, _V6_BITS, _MAPPED_BITS = 32, 128, 96
@@ -125,11 +127,22 @@ def parse_numbers(series: pl.Series) -> ParsedAddresses:
     >>> format_addresses(parse_numbers(pl.Series([16909060]))).to_list()
     ['1.2.3.4']
     """
+    if series.dtype.is_integer() and series.dtype not in (pl.Int128, pl.UInt128):
+        return _integers(series)
     text = _text_buffers(series.cast(pl.String).str.strip_chars())
     valid = np.zeros(len(series), np.bool_)
     hi, lo = np.zeros(len(series), np.uint64), np.zeros(len(series), np.uint64)
     parse_number_column(text, valid, hi, lo)
     return ParsedAddresses(valid, hi, lo)
+
+
+def _integers(series: pl.Series) -> ParsedAddresses:
+    """Take 64-bit whole numbers as they are; negative ones are not valid."""
+    valid = series.is_not_null() & (series >= 0).fill_null(value=False)
+    lo = series.set(~valid, 0).fill_null(0).cast(pl.UInt64).to_numpy().copy()
+    good = valid.to_numpy()
+    lo[good & (lo <= _LOW32)] |= _MAPPED
+    return ParsedAddresses(good, np.zeros(len(lo), np.uint64), lo)
 
 
 def format_addresses(parsed: ParsedAddresses) -> pl.Series:

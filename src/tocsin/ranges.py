@@ -176,7 +176,8 @@ def check_ranges(start: ParsedAddresses, end: ParsedAddresses, *, name: str) -> 
             f"{_show(start, end, wrong)}. Swap or remove them."
         )
         raise TableError(msg)
-    order = np.lexsort((start.lo, start.hi))
+    unsorted = _after(start.hi[:-1], start.lo[:-1], start.hi[1:], start.lo[1:]).any()
+    order = np.lexsort((start.lo, start.hi)) if unsorted else np.arange(len(start))
     before, after = order[:-1], order[1:]
     clash = np.flatnonzero(~_after(start.hi[after], start.lo[after], end.hi[before], end.lo[before]))
     if len(clash):
