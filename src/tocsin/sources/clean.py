@@ -45,6 +45,7 @@ class Parsed:
         bad_cells: (row of `frame`, source column, value, reason) of values that are null in `frame` for that reason.
         bad_lines: (line, value, reason) of lines that are no record at all.
         skipped: Lines that are no events of this source (counted, not rejected).
+        also: Records of the same chunk that were read another way, with columns of other types; `lines` interleaves them.
     """
 
     frame: pl.DataFrame
@@ -52,6 +53,7 @@ class Parsed:
     bad_cells: list[tuple[int, str, str, str]] = field(default_factory=list)
     bad_lines: list[tuple[int, str, str]] = field(default_factory=list)
     skipped: int = 0
+    also: Parsed | None = None
 
 
 @dataclass(slots=True)
@@ -176,6 +178,21 @@ def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: st
     rejects.rows += len(parsed.bad_lines)
     frame = _frame(made, parsed.lines, prefix)
     return Cleaned(frame if accepted.all() else frame.filter(accepted), accepted, changed)
+
+
+def clean_all(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: str) -> tuple[pl.DataFrame, int]:
+    """Clean a chunk with the records `also` in it; return the accepted rows in line order, and how many records there were."""
+    frame, accepted, _ = clean(parsed, plan, file, rejects, prefix=prefix)
+    count = len(accepted) + len(parsed.bad_lines) + parsed.skipped
+    if parsed.also is None:
+        return frame, count
+    other, other_accepted, _ = clean(parsed.also, plan, file, rejects, prefix=prefix)
+    count += len(other_accepted) + len(parsed.also.bad_lines)
+    if not len(other):
+        return frame, count
+    lines = parsed.lines.filter(accepted), parsed.also.lines.filter(other_accepted)
+    both = pl.concat([frame.with_columns(lines[0].alias("@line")), other.with_columns(lines[1].alias("@line"))], how="diagonal")
+    return both.sort("@line").drop("@line"), count
 
 
 def convert_only(parsed: Parsed, plan: Plan, *, prefix: str) -> pl.DataFrame:

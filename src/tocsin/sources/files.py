@@ -231,6 +231,30 @@ def _blocks(source: Input) -> Iterator[bytes | Fault]:
 
 
 def _gunzip(path: Path) -> Iterator[bytes | Fault]:
+    """Unpack quickly; at damage, unpack once more with care, to get every byte before it."""
+    delivered = 0
+    for item in _members(path, fast_zlib):
+        if isinstance(item, bytes):
+            delivered += len(item)
+        elif item.reason == _DAMAGED:
+            yield from _after(_members(path, zlib), delivered)
+            return
+        yield item
+
+
+def _after(items: Iterator[bytes | Fault], skip_bytes: int) -> Iterator[bytes | Fault]:
+    for item in items:
+        if isinstance(item, bytes):
+            rest = item[skip_bytes:]
+            skip_bytes -= len(item) - len(rest)
+            if rest:
+                yield rest
+        else:
+            yield Fault("gzip stream is damaged" + item.value.decode()) if item.reason == _DAMAGED else item
+
+
+def _members(path: Path, library: Any) -> Iterator[bytes | Fault]:
+    """Unpack the members of a gzip file one after another."""
     read_bytes, members = 0, 0
     unpack: Any = None
     with path.open("rb") as file:
@@ -240,11 +264,14 @@ def _gunzip(path: Path) -> Iterator[bytes | Fault]:
                 if unpack is None:
                     if members and not block.strip(b"\0"):
                         break  # zero padding between members, as tape and some uploaders write it
-                    unpack = fast_zlib.decompressobj(wbits=31)
+                    unpack = library.decompressobj(wbits=31)
+                spare = unpack.copy() if library is zlib else None
                 try:
                     data = unpack.decompress(block)
-                except (zlib.error, fast_zlib.error) as error:
-                    yield Fault(f"gzip stream is damaged near byte {read_bytes:,}: {error}")
+                except library.error as error:
+                    if spare is not None:
+                        yield _until_damage(spare, block)
+                    yield Fault(_DAMAGED, f" near byte {read_bytes:,}: {error}".encode())
                     return
                 block = unpack.unused_data if unpack.eof else b""  # noqa: PLW2901
                 if unpack.eof:
@@ -253,6 +280,19 @@ def _gunzip(path: Path) -> Iterator[bytes | Fault]:
                     yield data
     if unpack is not None:
         yield Fault(f"gzip stream ends early, after {read_bytes:,} bytes: the file is cut short")
+
+
+_DAMAGED: Final = "gzip stream is damaged"
+
+
+def _until_damage(unpack: Any, block: bytes) -> bytes:
+    out = bytearray()
+    for n in range(len(block)):
+        try:
+            out += unpack.decompress(block[n : n + 1])
+        except zlib.error:
+            break
+    return bytes(out)
 
 
 def _chunks(source: Input, chunk_bytes: int) -> Iterator[Chunk | Fault]:

@@ -15,7 +15,7 @@ import polars as pl
 
 from tocsin.errors import SourceError
 from tocsin.sources import files, parquet, records
-from tocsin.sources.clean import AS_IS, Parsed, Plan, Rejects, clean
+from tocsin.sources.clean import AS_IS, Parsed, Plan, Rejects, clean, clean_all
 from tocsin.sources.mapping import Mapping, recognise
 from tocsin.sources.order import Collector, Store
 from tocsin.sources.plan import make_plan, raw_kinds
@@ -124,8 +124,8 @@ class _Sink:
         self._collector = Collector(by_time=options.by_time, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1))
 
     def take(self, chunk: Parsed, file: str, prefix: str) -> None:
-        frame, accepted, _ = clean(chunk, self.plan, file, self.rejects, prefix=prefix)
-        self.read += len(accepted) + len(chunk.bad_lines) + chunk.skipped
+        frame, count = clean_all(chunk, self.plan, file, self.rejects, prefix=prefix)
+        self.read += count
         self.skipped += chunk.skipped
         stop_if_strict(self.rejects, self.options)
         self._collector.add(frame)
@@ -158,8 +158,7 @@ class TextReader:
         frame = pl.concat([f for f, _ in samples], how="diagonal_relaxed")
         name = options.name or mapping.name or self._name
         plan = _plan(mapping, sampled, frame, name, options, fixed=all(i.format == "csv" for i in self._inputs))
-        declared = {o.source for o in plan.outputs if o.declared and o.source and o.kind != "list"}
-        shape = records.shape_of(raw_kinds(mapping, sampled), declared)
+        shape = records.shape_of(raw_kinds(mapping, sampled), plan, frame)
         sink = _Sink(plan, options)
         with progress(name, sum(i.size_bytes for i in self._inputs), enabled=options.progress) as tick:
             for source in self._inputs:

@@ -13,25 +13,37 @@ import polars as pl
 
 from tocsin.errors import SourceError
 from tocsin.schema import STANDARD
-from tocsin.sources import delimited, files, jsonl, loglines
+from tocsin.sources import delimited, files, jsonl, jsonl_fast, loglines
 from tocsin.sources.clean import Parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tocsin.sources.clean import Plan
     from tocsin.sources.files import Input
     from tocsin.sources.mapping import Mapping
 
 SAMPLE_BYTES: Final = 2 << 20
+_COMMON_TIME: Final = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$"
+_MOSTLY: Final = 0.9
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The fields of a text source: the kind each is read as, and in which of them a list or object is wrong."""
+    """The fields of a text source.
+
+    Attributes:
+        kinds: The kind each is read as, for the reading line by line.
+        strict: Fields in which a list or object is wrong rather than text.
+        fast: The kind each is read as by the kernel; empty when the source is not one for it.
+        times: The earliest and latest time in microseconds that the kernel keeps; others go the slow way to be told.
+    """
 
     kinds: dict[str, str]
     strict: frozenset[str]
+    fast: dict[str, str]
+    times: tuple[int, int]
 
 
 def separator_of(source: Input, mapping: Mapping) -> str:
@@ -70,13 +82,17 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
 
 
 def records(source: Input, shape: Shape, mapping: Mapping, *, chunk_bytes: int = files.CHUNK_BYTES) -> Iterator[Parsed]:
-    """Yield a file's records; damage ends the file with a bad line that says where and why."""
+    """Yield a file's records, parsed in a thread; damage ends the file with a bad line that says where and why."""
     parser = _Parser(source, shape, mapping)
-    for item in files.chunks(source, chunk_bytes):
-        if isinstance(item, files.Fault):
-            yield parser.fault(item)
-        else:
-            yield parser.parse(item)
+
+    def parse() -> Iterator[Parsed]:
+        for item in files.chunks(source, chunk_bytes):
+            if isinstance(item, files.Fault):
+                yield parser.fault(item)
+            else:
+                yield from parser.parse(item)
+
+    return files.ahead(parse, depth=2)
 
 
 class _Parser:
@@ -88,19 +104,19 @@ class _Parser:
         self._torn: bytes = b""
         self._csv: delimited.DelimitedParser | None = None
 
-    def parse(self, chunk: files.Chunk) -> Parsed:
+    def parse(self, chunk: files.Chunk) -> list[Parsed]:
         data = chunk.data
         if self._line == 1:
             data = data.removeprefix(_BOM)
         if chunk.torn and not data.endswith(b"\n"):
             data = self._set_torn_line_aside(data)
         if self._source.format == "csv":
-            return self._parse_csv(data, last=chunk.last)
+            return [self._parse_csv(data, last=chunk.last)]
         first = self._line
         self._line += files.count_byte(data, b"\n")
         if self._source.format == "lines":
-            return loglines.parse_log(data, first, self._mapping)
-        return jsonl.parse_lines(data, first, self._shape.kinds, self._shape.strict)
+            return [loglines.parse_log(data, first, self._mapping)]
+        return jsonl_fast.parse_chunk(data, first, self._shape)
 
     def fault(self, fault: files.Fault) -> Parsed:
         """Return the bad line that stands for damage at this point."""
@@ -129,7 +145,23 @@ class _Parser:
         return self._csv.parse(data, last=last)
 
 
-def shape_of(kinds: dict[str, str], declared: set[str]) -> Shape:
-    """Return the shape of a text source from the kinds of its fields and the fields that feed declared columns."""
-    standard = {c.name for c in STANDARD.values() if c.kind != "list"}
-    return Shape(kinds, frozenset((declared | standard) & {n for n in declared | standard if not kinds.get(n, "").startswith("list")}))
+def shape_of(kinds: dict[str, str], plan: Plan, sample: pl.DataFrame) -> Shape:
+    """Return the shape of a text source from the kinds of its fields, the plan for them and a sample."""
+    declared = {o.source for o in plan.outputs if o.declared and o.source is not None}
+    scalars = {c.name for c in STANDARD.values() if c.kind != "list"}
+    strict = frozenset(n for n in declared | scalars if not kinds.get(n, "").startswith("list"))
+    loose = {o.source for o in plan.outputs if o.kind == "list" and o.rule.split}
+    fast = dict(kinds)
+    for output in plan.outputs:
+        field = output.source
+        if output.kind == "time" and field in sample.columns and output.rule.format is None and _users(plan, field) == 1:
+            common = sample[field].drop_nulls().str.contains(_COMMON_TIME)
+            fast[field] = "time" if len(common) and common.mean() > _MOSTLY else "text"  # type: ignore[operator]
+    if any(kind not in jsonl_fast.KINDS for kind in fast.values()):
+        fast = {}
+    bounds = tuple(round(t.timestamp() * 1e6) for t in (plan.earliest, plan.latest))
+    return Shape(kinds, strict - loose, fast, (bounds[0], bounds[1]))
+
+
+def _users(plan: Plan, field: str) -> int:
+    return sum(o.source == field for o in plan.outputs)
