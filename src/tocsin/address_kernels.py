@@ -23,7 +23,7 @@ INVALID, CANONICAL, OTHER_SPELLING = 0, 1, 2
 
 
 @njit(nogil=True, cache=True)
-def _parse_v4(data: Any, i: int, end: int) -> int:  # pragma: no cover - compiled
+def _parse_v4(data: Any, i: int, end: int) -> Any:  # pragma: no cover - compiled
     """Return the address as an integer, or -1."""
     value = 0
     octets = 0
@@ -31,7 +31,7 @@ def _parse_v4(data: Any, i: int, end: int) -> int:  # pragma: no cover - compile
         start = i
         octet = 0
         while i < end and 48 <= data[i] <= 57 and i - start < 4:
-            octet = octet * 10 + (np.int64(data[i]) - 48)
+            octet = octet * 10 + (data[i] - 48)
             i += 1
         digits = i - start
         if digits == 0 or digits > 3 or octet > 255 or (digits > 1 and data[start] == 48):
@@ -46,7 +46,7 @@ def _parse_v4(data: Any, i: int, end: int) -> int:  # pragma: no cover - compile
 
 
 @njit(nogil=True, cache=True)
-def _hex_value(byte: int) -> int:  # pragma: no cover - compiled
+def _hex_value(byte: Any) -> Any:  # pragma: no cover - compiled
     if 48 <= byte <= 57:
         return byte - 48
     lower = byte | 32
@@ -124,7 +124,7 @@ def _parse_v6(data: Any, i: int, end: int, groups: Any) -> tuple[bool, Any, Any]
 
 
 @njit(nogil=True, cache=True)
-def _write_decimal(value: int, out: Any, at: int) -> int:  # pragma: no cover - compiled
+def _write_decimal(value: Any, out: Any, at: int) -> int:  # pragma: no cover - compiled
     if value >= 100:
         out[at] = 48 + value // 100
         at += 1

@@ -120,7 +120,7 @@ def geo_from_frame(frame: pl.DataFrame, *, name: str, notes: dict[str, str] | No
         if column not in frame.columns:
             msg = f'{name}: no column "{column}"; a geo table needs {", ".join(CSV_COLUMNS)}.'
             raise TableError(msg + did_you_mean(column, frame.columns))
-    numbers = {}
+    numbers: dict[str, Any] = {}
     for column, keys in (("lo_addr", RANGE_KEY[:2]), ("hi_addr", RANGE_KEY[2:])):
         parsed = _addresses(frame[column], name)
         numbers |= {keys[0]: parsed.hi, keys[1]: parsed.lo}

@@ -128,7 +128,7 @@ def _entry_id(row: dict[str, Any]) -> str:
 
 
 def _read(source: ListSource | Sequence[ListSource], name: str, *, names: bool) -> Indicators:
-    several = source if isinstance(source, (list, tuple)) else [source]
+    several: Sequence[ListSource] = source if isinstance(source, (list, tuple)) else (source,)
     lists = [_read_one(one, name, names=names) for one in several]
     entries = pl.concat([one.entries for one in lists]) if lists else pl.DataFrame(schema=_SCHEMA)
     rejected = pl.concat([one.rejected for one in lists]) if lists else pl.DataFrame(schema=_REJECTED)

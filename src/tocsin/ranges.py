@@ -55,7 +55,7 @@ def _fill_buckets(starts: Any, buckets: Any, shift: Any) -> None:  # pragma: no 
 def _find_v4(key: Any, starts: Any, ends: Any, buckets: Any, shift: Any) -> int:  # pragma: no cover - compiled
     """Return the position of the IPv4 range holding ``key``, or -1. Written without branches to predict."""
     bucket = np.int64(key >> shift)
-    base = np.int64(buckets[bucket])
+    base: Any = np.int64(buckets[bucket])
     length = np.int64(buckets[bucket + 1]) - base
     while length > 0:  # base ends as the number of starts <= key
         half = (length + 1) >> 1
@@ -65,7 +65,7 @@ def _find_v4(key: Any, starts: Any, ends: Any, buckets: Any, shift: Any) -> int:
     base -= 1
     if base < 0 or key > ends[base]:
         return -1
-    return base
+    return int(base)
 
 
 @njit(nogil=True, cache=True)

@@ -347,9 +347,9 @@ def _cells(series: pl.Series) -> tuple[str, list[bytes]]:
         kind = f"{type(dtype).__name__.lower()}:{zone}"
         return kind, [scaled.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()]
     if isinstance(dtype, pl.List):
-        sizes = series.list.len().fill_null(0).cast(pl.UInt64).to_numpy().astype("<u8").tobytes()
+        counts = series.list.len().fill_null(0).cast(pl.UInt64).to_numpy().astype("<u8")
         inner = series.filter(series.list.len().fill_null(0) > 0).explode()
         kind, parts = _cells(inner)
-        return f"list<{kind}>", [sizes, inner.is_null().to_numpy().astype(np.uint8).tobytes(), *parts]
+        return f"list<{kind}>", [counts.tobytes(), inner.is_null().to_numpy().astype(np.uint8).tobytes(), *parts]
     msg = f'Column "{series.name}" has type {dtype}, which a table cannot keep; use numbers, text, times or lists.'
     raise TableError(msg)
