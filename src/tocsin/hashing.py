@@ -233,16 +233,21 @@ def _copy_kept(old: Any, new: Any, oldest: Any, pairs: Any) -> Any:
     return kept
 
 
-def make_room(table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False) -> tuple[Hashes, int]:
+def make_room(table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False, spare: Hashes | None = None) -> tuple[Hashes, int]:
     """Return a table with room for ``adding`` more keys and the number of keys it holds.
 
     When it must grow, keys whose payload (as int64) is below ``oldest`` are forgotten: that only frees memory,
     since whoever reads a payload judges its age by itself. ``pairs`` says that the key is two words, not three.
+    ``spare`` is an outgrown table that may be written over, where fresh memory would cost more than the work.
     """
     if (used + adding) * 10 <= table.shape[0] * _FULL_TENTHS:
         return table, used
     payload = table[:, 3]
     live = int(((payload != EMPTY) & (payload.view(np.int64) >= oldest)).sum())
     places = max(1024, 1 << int((live + adding) * 2).bit_length())
-    new = new_table(places)
+    if spare is not None and spare.shape[0] == places and spare is not table:
+        new = spare
+        new[:, 3] = EMPTY
+    else:
+        new = new_table(places)
     return new, int(_copy_kept(table, new, oldest, pairs))

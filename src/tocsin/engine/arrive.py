@@ -51,6 +51,7 @@ class Arrival:
         self.frontier = int(NEVER)
         self.table, self.used = new_table(), 0
         self.waiting: pl.DataFrame | None = None
+        self._spare: Any = None
 
     def control(self, record: Control) -> list[pl.DataFrame]:
         """Apply a control record and release what it sets free."""
@@ -68,15 +69,18 @@ class Arrival:
         """Return the fate of each event, in arrival order, and the clock that late ones were late against."""
         n = frame.height
         oldest = int(ORIGIN) + self.frontier + self.lateness - self.horizon if self.frontier != NEVER else 0
-        self.table, self.used = make_room(self.table, self.used, n, oldest, pairs=True)
+        before = self.table
+        self.table, self.used = make_room(self.table, self.used, n, oldest, pairs=True, spare=self._spare)
+        if self.table is not before:
+            self._spare = before
         fate, floor = np.zeros(n, np.int8), np.zeros(n, np.int64)
         received = frame["@received"].to_numpy() if "@received" in frame.columns else np.full(n, NEVER)
         ids = np.column_stack([frame["@id1"].to_numpy(), frame["@id2"].to_numpy()])
-        self.frontier, new = k.judge(
+        frontier, new, _ = k.judge(
             frame["@t"].to_numpy(), self._partition_numbers(frame), received, ids, frame["@content"].to_numpy(), self.lateness, self.skew,
             self.horizon, self.clock, self.idle, self.frontier, self.table, fate, floor,
         )  # fmt: skip
-        self.frontier = int(self.frontier)
+        self.frontier = int(frontier)
         self.used += new
         return fate, floor
 

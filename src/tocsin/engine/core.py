@@ -10,8 +10,10 @@ are scored on arrival, in arrival order; the others at release, in (time, event_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +36,16 @@ from tocsin.running import Rows
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from tocsin.reference import References
     from tocsin.running import Arrays, Running
 
 LATENESS = "1h"
 DEDUP_HORIZON = "7d"
 FUTURE_SKEW = "10m"
+PARALLEL_ROWS = 50_000
+"""From this size on, measures and detections of one batch run side by side."""
 
 
 @dataclass
@@ -84,6 +90,9 @@ class Output:
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
 
 
+_Pieces = tuple[pl.DataFrame | None, pl.DataFrame | None, pl.DataFrame | None]
+
+
 class _Gathered:
     """Pieces of output of one step."""
 
@@ -92,6 +101,15 @@ class _Gathered:
         self.peaks: list[pl.DataFrame] = []
         self.traces: list[pl.DataFrame] = []
         self.scores: dict[str, list[pl.DataFrame]] = {}
+
+    def add(self, detection_id: str, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, scores: pl.DataFrame | None) -> None:
+        """Add what one detection gave for some events."""
+        if findings is not None:
+            self.findings.append(findings)
+        if peaks is not None:
+            self.peaks.append(peaks)
+        if scores is not None:
+            self.scores.setdefault(detection_id, []).append(scores)
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
         """Put the pieces together."""
@@ -211,9 +229,7 @@ class Engine:
         if self.report_from != NEVER:
             frame = frame.filter(pl.col("@t") >= self.report_from)
         rows = self._rows(frame)
-        for planned in self.plan.planned:
-            if not planned.detection.stateful:
-                self._score(state, planned, rows, {}, gathered)
+        self._score_all(state, [p for p in self.plan.planned if not p.detection.stateful], rows, {}, gathered)
 
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
@@ -236,10 +252,9 @@ class Engine:
         """Measure and score events whose time has come."""
         rows = self._rows(frame)
         for part in self._pieces(state, rows):
-            columns = {key: running.run(part, self._entities(state, running)) for key, running in state.running.items()}
-            for planned in self.plan.planned:
-                if planned.detection.stateful:
-                    self._score(state, planned, part, columns, gathered)
+            measured = _each(part, [partial(r.run, part, self._entities(state, r)) for r in state.running.values()])
+            columns = dict(zip(state.running, measured, strict=True))
+            self._score_all(state, [p for p in self.plan.planned if p.detection.stateful], part, columns, gathered)
             if self.trace:
                 gathered.traces.append(self._trace(part, columns))
 
@@ -252,7 +267,14 @@ class Engine:
         edges = sorted(cuts)
         return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]  # noqa: PLR2004
 
-    def _score(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered) -> None:
+    def _score_all(self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered) -> None:
+        """Score several detections; what they give is put together in their order, whichever is done first."""
+        for p, pieces in zip(planned, _each(rows, [partial(self._score, state, p, rows, columns) for p in planned]), strict=True):
+            if pieces is not None:
+                gathered.add(p.detection.id, *pieces)
+
+    def _score(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays]) -> _Pieces | None:
+        """Score one detection over some events: findings, raised peaks, and the scores where they are kept."""
         detection = planned.detection
         tally, firing = state.tallies[detection.id], state.firing[detection.id]
         firing.grow(state.slots[detection.entity].n)
@@ -264,36 +286,35 @@ class Engine:
             tally.events += n_on
             tally.skip("no_entity", n_on - n_part)
         if not n_part:
-            return
+            return None
         scored = score(detection, self._scope(planned, rows, columns, None if n_part == len(rows) else part), tally.unscored.get("error", 0))
         if planned.feeds_back and scored.fired.any():
             fired = scored.frame.filter(pl.Series(scored.fired))
             state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
         if not reported:
-            return
+            return None
         for reason, n in scored.unscored.items():
             tally.skip(reason, n)
         tally.scored += n_part - sum(scored.unscored.values())
         tally.error = tally.error or scored.error
         slot, t = scored.frame["@slot"].to_numpy(), scored.frame["@t"].to_numpy()
         keep_peaks(slot, scored.score, t, fnd.sign(detection), firing.best, firing.best_t)
-        self._collect(planned, scored, state, gathered)
+        return self._collect(planned, scored, state)
 
-    def _collect(self, planned: Planned, scored: Scored, state: State, gathered: _Gathered) -> None:
+    def _collect(self, planned: Planned, scored: Scored, state: State) -> _Pieces:
         detection, tally = planned.detection, state.tallies[planned.detection.id]
+        kept = None
         if self.keep_scores:
             kept = pl.DataFrame({"event_id": scored.frame["event_id"], "score": pl.Series(scored.score).fill_nan(None), "fired": scored.fired})
-            gathered.scores.setdefault(detection.id, []).append(kept)
         if not scored.fired.any():
-            return
+            return None, None, kept
         tally.fired += int(scored.fired.sum())
         new, peaks = fnd.make(detection, scored, state.firing[detection.id], self.refs.digest if self.refs else "")
         if self.refs is not None and new.height:
             new = self.refs.suppress(new)
         tally.findings += new.height
         tally.suppressed += new["suppressed_by"].is_not_null().sum()
-        gathered.findings.append(new)
-        gathered.peaks.append(peaks)
+        return new, peaks, kept
 
     def _scope(self, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], part: Any) -> pl.DataFrame:
         """Return the events a rule looks at, with the columns made for it."""
@@ -316,6 +337,18 @@ class Engine:
         for planned in self.plan.planned:
             made += [_made(f"{planned.detection.id}{name}", columns[key][c]) for name, (key, c) in planned.columns.items()]
         return pl.DataFrame(made)
+
+
+def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run independent tasks, side by side where the batch is worth it. The kernels and Polars hold no lock."""
+    if len(rows) < PARALLEL_ROWS or len(tasks) < 2:  # noqa: PLR2004
+        return [task() for task in tasks]
+    return list(_pool().map(lambda task: task(), tasks))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 2, "tocsin-step")
 
 
 def _series(name: str, array: Any) -> pl.Series:

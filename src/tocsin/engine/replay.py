@@ -16,7 +16,7 @@ import polars as pl
 
 from tocsin.calendars import DAY, instant_us
 from tocsin.engine import findings as fnd
-from tocsin.engine.arrive import End
+from tocsin.engine.arrive import End, in_order
 from tocsin.engine.core import Engine, Output, State
 from tocsin.engine.score import REASONS
 from tocsin.errors import RuleError, did_you_mean
@@ -138,7 +138,7 @@ def backtest(
     )  # fmt: skip
     state, outputs, span = engine.new_state(), [], _Span(engine.report_from)
     done = 0
-    for batch in _ahead(engine.prepare(b) for b in events.batches(engine.columns, batch_rows, until=until)):
+    for batch in _ahead(in_order(engine.prepare(b)) for b in events.batches(engine.columns, batch_rows, until=until)):
         state, output = engine.step(state, batch)
         outputs.append(output)
         span.see(batch)

@@ -6,15 +6,23 @@ holds that line.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from tocsin.errors import TocsinError
 from tocsin.faces.commands.backtest import backtest
+from tocsin.faces.commands.demo import demo
+from tocsin.faces.commands.describe import describe
+from tocsin.faces.commands.fit import fit
+from tocsin.faces.commands.geo import geo
+from tocsin.faces.commands.mapping import mapping
+from tocsin.faces.commands.rules import rules
+from tocsin.faces.commands.simulate import simulate
+from tocsin.faces.commands.verify import verify
 from tocsin.faces.options import UsageError
-from tocsin.faces.terminal import new_console, safe, safe_lines
+from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
@@ -43,10 +51,25 @@ app = App(
     help_epilogue=f"{_epilogue('backtest mail.jsonl.gz --threats list.txt')}\n\nExit codes: "
     + "; ".join(f"{code} {words}" for code, words in EXIT_CODES.items()) + ".",
 )  # fmt: skip
-app.command(
-    backtest,
-    help_epilogue=_epilogue("backtest mail.jsonl.gz --threats listed.txt", "backtest 'logs/*.parquet' --rules mine.py --since 2026-03-01 --out findings.csv"),
+_COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
+    (describe, ("describe mail.jsonl.gz", "describe mail.jsonl.gz --columns nr_recipients user_id")),
+    (
+        backtest,
+        (
+            "backtest mail.jsonl.gz --threats listed.txt",
+            "backtest 'logs/*.parquet' --rules mine.py --since 2026-03-01 --out findings.csv",
+            "backtest mail.jsonl.gz --compare old.py new.py",
+        ),
+    ),
+    (verify, ("verify mine.py mail.jsonl.gz", "verify shipped mail.jsonl.gz --threats listed.txt")),
+    (fit, ("fit mail.jsonl.gz --out tables/",)),
+    (simulate, ("simulate demo/ --users 200 --days 30 --seed 7",)),
+    (demo, ("demo --seed 7",)),
 )
+for _command, _examples in _COMMANDS:
+    app.command(_command, help_epilogue=_epilogue(*_examples))
+for _group in (mapping, rules, geo):
+    app.command(_group)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return BROKEN_PIPE
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), UNREADABLE)
     except Exception:  # noqa: BLE001 - even then, nothing that an attacker wrote reaches the terminal raw
@@ -86,4 +109,4 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-__all__ = ["EXIT_CODES", "app", "main", "safe"]
+__all__ = ["EXIT_CODES", "app", "main"]

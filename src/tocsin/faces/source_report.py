@@ -21,14 +21,15 @@ def mapping_line(events: "Events") -> str:
     """Return in words which mapping was used and why."""
     name = events.mapping.name
     if events.recognised:
-        return f"mapping {safe(name)}, recognised by the fields (--map none reads the names as they are)"
+        return f"mapping {safe(name)}, recognised by the fields"
     return f"mapping {safe(name)}" if events.mapping.columns else "no mapping: names as in the source (tocsin map init proposes one)"
 
 
 def show_source(console: Console, events: "Events", refs: "References | None" = None) -> None:
     """Print what was read, with the reasons of rejects, and what is known about the reference data."""
     counts = events.counts
-    console.print(Text.assemble((safe(events.name), "bold"), f": {whole(counts.accepted)} of {whole(counts.read)} events accepted; {mapping_line(events)}"))
+    console.print(Text.assemble((safe(events.name), "bold"), f": {whole(counts.accepted)} of {whole(counts.read)} events accepted"))
+    console.print(mapping_line(events))
     if counts.skipped:
         console.print(f"{whole(counts.skipped)} lines skipped: no events of this source")
     if counts.rejected or counts.cells:

@@ -10,16 +10,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from tocsin.text import escape_terminal
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PIPED_WIDTH = 100
 LONGEST_TEXT = 200
@@ -147,7 +145,24 @@ def lay_out(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width:
     return laid
 
 
-def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int, title: str = "") -> "Table":
+class Trimmed:
+    """A table without blanks at the ends of its lines, so that it can be pasted and compared."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines, each cut after its last visible character."""
+        for line in console.render_lines(self.inner, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+            yield from line
+            yield Segment.line()
+
+
+def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int, title: str = "") -> Trimmed:
     """Return a rich table of `rows` that fits `width`; columns that do not fit are left out, and the caption says so."""
     from rich import box
     from rich.table import Table
@@ -166,7 +181,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], wid
         )  # fmt: skip
     for i in range(len(rows)):
         table.add_row(*(Text(one.cells[i]) for one in laid))
-    return table
+    return Trimmed(table)
 
 
 def sparkline(values: Sequence[float], cells: int = 30) -> str:

@@ -15,6 +15,8 @@ from tocsin.hashing import EMPTY, ORIGIN, find_pair, put
 from tocsin.kernels.windows import NEVER
 
 OK, LATE, DUPLICATE, CONFLICT, FUTURE = 0, 1, 2, 3, 4
+BLOCK = 256
+"""Events whose places in the table are read ahead together."""
 FATES = ("ok", "late", "duplicate", "conflict", "future")
 
 
@@ -28,12 +30,22 @@ def lowest_clock(clock: Any, idle: Any) -> Any:
     return low
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _touch(ids: Any, table: Any, start: Any, stop: Any) -> Any:
+    """Read the places that the next events will need. The reads do not wait for each other, so the cache misses overlap."""
+    mask, sink = np.uint64(table.shape[0] - 1), np.uint64(0)
+    for i in range(start, stop):
+        sink ^= table[ids[i, 0] & mask, 3]
+    return sink
+
+
 @njit(cache=True, nogil=True)
 def judge(
     t: Any, partition: Any, received: Any, ids: Any, content: Any, lateness: Any, skew: Any, horizon: Any,
     clock: Any, idle: Any, frontier: Any, table: Any, fate: Any, floor: Any,
 ) -> Any:
-    """Write the fate of each event, and for late ones the clock they were late against. Return the frontier and the new ids.
+    """Write the fate of each event, and for late ones the clock they were late against. Return the frontier, the number of
+    new ids, and a number without meaning that keeps the reading ahead from being optimised away.
 
     ``clock[p]`` is the highest event time of partition p (NEVER before its first event); ``frontier`` is the highest
     value that ``min over partitions of clock - lateness`` ever had. An event is late when it lies before its own
@@ -41,8 +53,10 @@ def judge(
     partition's clock just after the first arrival; an id is forgotten once the clock (or the frontier plus the
     lateness, whichever is higher) has moved on by more than ``horizon``.
     """
-    new = 0
+    new, sink = 0, np.uint64(0)
     for i in range(t.size):
+        if i % BLOCK == 0:
+            sink ^= _touch(ids, table, i, min(i + BLOCK, t.size))
         p = partition[i]
         if received[i] != NEVER and t[i] > received[i] + skew:
             fate[i] = FUTURE
@@ -68,4 +82,4 @@ def judge(
         low = lowest_clock(clock, idle)
         if low != NEVER and low - lateness > frontier:
             frontier = low - lateness
-    return frontier, new
+    return frontier, new, sink

@@ -55,8 +55,8 @@ def run_sliding(
             table[place, 3] += np.uint64(1)
             out[i] = min(acc[s, 0], bound)
         else:
-            add(op, acc[s], p[i], q[i])
-            out[i] = value_of(op, acc[s, 0], acc[s, 1] if acc.shape[1] > 1 else 0, scale)
+            lane1 = add(op, acc, s, p[i], q[i])
+            out[i] = value_of(op, acc[s, 0], lane1, scale)
         head += 1
     ends[0], ends[1] = head, tail
     return new
@@ -87,8 +87,8 @@ def run_ever(
                     put(table, place, a, hashes[i, 1], np.uint64(s), np.uint64(0))
                     one = 1
                     new += 1
-        add(op, acc[s], one, q[i])
-        out[i] = value_of(op, acc[s, 0], acc[s, 1] if acc.shape[1] > 1 else 0, scale)
+        lane1 = add(op, acc, s, one, q[i])
+        out[i] = value_of(op, acc[s, 0], lane1, scale)
     return new
 
 

@@ -36,16 +36,19 @@ def value_of(op: Any, lane0: Any, lane1: Any, scale: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add(op: Any, lanes: Any, p: Any, q: Any) -> None:
-    """Add one event to the two lanes."""
-    if lanes.size > 1:
+def add(op: Any, acc: Any, s: Any, p: Any, q: Any) -> Any:
+    """Add one event to the lanes of row ``s``; return what lane 1 is now (0 where there is none)."""
+    lane1 = np.int64(0)
+    if acc.shape[1] > 1:
         if op == MIN:
-            lanes[1] = q if lanes[0] == 0 else min(lanes[1], q)
+            lane1 = q if acc[s, 0] == 0 else min(acc[s, 1], q)
         elif op == MAX:
-            lanes[1] = q if lanes[0] == 0 else max(lanes[1], q)
+            lane1 = q if acc[s, 0] == 0 else max(acc[s, 1], q)
         else:
-            lanes[1] += q
-    lanes[0] += p
+            lane1 = acc[s, 1] + q
+        acc[s, 1] = lane1
+    acc[s, 0] += p
+    return lane1
 
 
 @njit(cache=True, nogil=True)
@@ -124,7 +127,7 @@ def run_windows(
     spans: Any, codes: Any, quantiles: Any, base_win: Any, base: Any, values: Any, out_value: Any, out_base: Any,
 ) -> Any:
     """Fold the events into the windows. Return the length of ``touched`` and how many distinct values were new."""
-    new = 0
+    new, n_base, width = 0, spans.shape[0], out_base.shape[1]
     for i in range(slot.size):
         if not mask[i]:
             continue
@@ -140,15 +143,14 @@ def run_windows(
         if op == DISTINCT:
             one = 0 if acc[s, 0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
             new += one
-        add(op, acc[s], one, q[i])
-        lane1 = acc[s, 1] if acc.shape[1] > 1 else 0
+        lane1 = add(op, acc, s, one, q[i])
         out_value[i] = value_of(op, acc[s, 0], lane1, scale)
-        for b in range(spans.shape[0]):
+        for b in range(n_base):
             if base_win[b, s] != d:
                 n = gather_baseline(s, d, spans[b, 0], spans[b, 1], op, scale, win, acc, ring, first, missing, fired, values)
                 summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[b, s])
                 base_win[b, s] = d
-            for k in range(out_base.shape[1]):
+            for k in range(width):
                 out_base[b, k, i] = base[b, s, k]
     return n_touched, new
 
@@ -172,17 +174,17 @@ def run_late(
         elif d < win[s] - size:
             too_old += 1
             continue
-        lanes = acc[s] if d == win[s] else ring[s, d % size]
-        left_out = lanes[0] < 0
+        into, row = (acc, s) if d == win[s] else (ring[s], d % size)
+        left_out = into[row, 0] < 0
         if left_out:
-            lanes[0] = -1 - lanes[0]
+            into[row, 0] = -1 - into[row, 0]
         one = p[i]
         if op == DISTINCT:
-            one = 0 if lanes[0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
+            one = 0 if into[row, 0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
             new += one
-        add(op, lanes, one, q[i])
+        add(op, into, row, one, q[i])
         if left_out:
-            lanes[0] = -1 - lanes[0]
+            into[row, 0] = -1 - into[row, 0]
     return n_touched, new, too_old
 
 

@@ -41,8 +41,13 @@ def _keyed(findings: pl.DataFrame) -> pl.DataFrame:
 
 def _table(old: Backtest, new: Backtest, gained: pl.DataFrame, lost: pl.DataFrame) -> pl.DataFrame:
     sides = [b.by_detection().select("detection", "fired", "alerts_a_day") for b in (old, new)]
-    both = sides[0].join(sides[1], on="detection", how="full", coalesce=True, suffix="_new", maintain_order="right_left")
-    changes = [f.group_by("detection_id").len().rename({"detection_id": "detection", "len": n}) for f, n in ((gained, "gained"), (lost, "lost"))]
+    both = sides[0].join(
+        sides[1], on="detection", how="full", coalesce=True, suffix="_new", maintain_order="right_left"
+    )
+    changes = [
+        f.group_by("detection_id").len().rename({"detection_id": "detection", "len": n})
+        for f, n in ((gained, "gained"), (lost, "lost"))
+    ]
     for change in changes:
         both = both.join(change, on="detection", how="left")
     return both.select(

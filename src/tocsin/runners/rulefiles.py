@@ -92,7 +92,9 @@ def check_rules(path: str | Path, columns: Collection[str] | None = None) -> lis
     broken = {(p.line, p.rule) for p in problems}
     for detection in found:
         if isinstance(detection, Detection) and (detection.where[1], detection.id) not in broken:
-            problems += [Problem(*detection.where, detection.id, message) for message in _rule_problems(detection, columns or ())]
+            problems += [
+                Problem(*detection.where, detection.id, message) for message in _rule_problems(detection, columns or ())
+            ]
     return sorted(set(problems), key=lambda p: (p.line, p.rule, p.message))
 
 
@@ -113,7 +115,9 @@ def example_frame(example: Example) -> pl.DataFrame:
         rows.append({"event_id": f"{i:06}", **event, "timestamp": at})
     names = dict.fromkeys(name for row in rows for name in row)
     schema = {name: _TYPES.get(name) for name in names}
-    return pl.DataFrame(rows, schema_overrides={n: t for n, t in schema.items() if t is not None}, infer_schema_length=None)
+    return pl.DataFrame(
+        rows, schema_overrides={n: t for n, t in schema.items() if t is not None}, infer_schema_length=None
+    )
 
 
 def _run(path: Path) -> Problem | Sequence[Any]:
@@ -121,7 +125,9 @@ def _run(path: Path) -> Problem | Sequence[Any]:
     try:
         spec = importlib.util.spec_from_file_location(f"tocsin_rules_{path.stem}", path)
         if spec is None or spec.loader is None or not path.is_file():
-            return Problem(str(path), 1, "", "is not a Python file. Give the path of a .py file with DETECTIONS = (...).")
+            return Problem(
+                str(path), 1, "", "is not a Python file. Give the path of a .py file with DETECTIONS = (...)."
+            )
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -151,10 +157,18 @@ def _shape_problems(path: Path, found: Sequence[Any]) -> list[Problem]:
     problems, seen = [], {}
     for i, detection in enumerate(found):
         if not isinstance(detection, Detection):
-            problems.append(Problem(str(path), 1, "", f"DETECTIONS[{i}] is a {type(detection).__name__}, not a tc.Detection."))
+            problems.append(
+                Problem(str(path), 1, "", f"DETECTIONS[{i}] is a {type(detection).__name__}, not a tc.Detection.")
+            )
         elif detection.id in seen:
             first = seen[detection.id]
-            problems.append(Problem(*detection.where, detection.id, f"the id is taken by {first.where[0]}:{first.where[1]}; ids are unique."))
+            problems.append(
+                Problem(
+                    *detection.where,
+                    detection.id,
+                    f"the id is taken by {first.where[0]}:{first.where[1]}; ids are unique.",
+                )
+            )
         else:
             seen[detection.id] = detection
     return problems
@@ -175,14 +189,20 @@ def _rule_problems(detection: Detection, columns: Collection[str]) -> list[str]:
 
 def _expression_problems(detection: Detection) -> list[str]:
     """Evaluate the expressions over the examples' events: their types, and whether a row depends on its neighbours."""
-    frame = _with_made_columns(detection, pl.concat([example_frame(e) for e in detection.examples], how="diagonal_relaxed").head(50))
+    frame = _with_made_columns(
+        detection, pl.concat([example_frame(e) for e in detection.examples], how="diagonal_relaxed").head(50)
+    )
     problems = []
     for name, expression, wanted in (
         ("on", detection.on, "boolean"),
         ("score", detection.score, "number"),
         ("when", detection.when.expression, "boolean"),
     ):
-        scope = frame if name != "when" else frame.with_columns(pl.Series("@score", [float(i) for i in range(frame.height)]))
+        scope = (
+            frame
+            if name != "when"
+            else frame.with_columns(pl.Series("@score", [float(i) for i in range(frame.height)]))
+        )
         try:
             whole = scope.select(expression.alias("x"))["x"]
             single = pl.concat([scope[i : i + 1].select(expression.alias("x")) for i in range(scope.height)])["x"]
@@ -193,8 +213,12 @@ def _expression_problems(detection: Detection) -> list[str]:
             problems.append(f"{name} is {whole.dtype}, not boolean. Compare it with something.")
         elif wanted == "number" and not (whole.dtype.is_numeric() or whole.dtype in {pl.Boolean, pl.Null}):
             problems.append(f"{name} is {whole.dtype}, not a number.")
-        elif len(whole) not in {1, scope.height} or (len(whole) == scope.height and not whole.equals(single, null_equal=True)):
-            problems.append(f"{name} depends on other rows of the batch (an aggregate, a shift, a sort). Use a measure or a fit instead.")
+        elif len(whole) not in {1, scope.height} or (
+            len(whole) == scope.height and not whole.equals(single, null_equal=True)
+        ):
+            problems.append(
+                f"{name} depends on other rows of the batch (an aggregate, a shift, a sort). Use a measure or a fit instead."
+            )
     return problems
 
 

@@ -103,7 +103,11 @@ def _first_rows(events: Events, columns: list[str], rows: int) -> pl.DataFrame:
         n += parts[-1].height
         if n >= rows:
             break
-    return pl.concat(parts) if parts else pl.DataFrame(schema={"event_id": pl.String, "timestamp": pl.Datetime("us", "UTC")})
+    return (
+        pl.concat(parts)
+        if parts
+        else pl.DataFrame(schema={"event_id": pl.String, "timestamp": pl.Datetime("us", "UTC")})
+    )
 
 
 def _once_each(engine: Engine, log: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +128,9 @@ def _runs(log: pl.DataFrame, lateness: int, rng: np.random.Generator) -> Iterato
     yield Run("saved and loaded", shuffled, _random_cuts(n, rng, 8), restart=True)
 
 
-def _late_runs(engine: Engine, log: pl.DataFrame, plain: Result, rng: np.random.Generator, progress: Any) -> tuple[list[dict[str, Any]], str]:
+def _late_runs(
+    engine: Engine, log: pl.DataFrame, plain: Result, rng: np.random.Generator, progress: Any
+) -> tuple[list[dict[str, Any]], str]:
     """Delay some events past the lateness; every cut of that log must agree with its own plain replay."""
     delay = rng.uniform(0, 1, log.height) * (engine.lateness - 1)
     late = rng.random(log.height) < LATE_SHARE
@@ -133,7 +139,18 @@ def _late_runs(engine: Engine, log: pl.DataFrame, plain: Result, rng: np.random.
     yardstick = Run("late events, one batch", delayed, [])
     whole = _run(engine, yardstick)
     moved = _difference(plain, whole, log)[0]
-    rows, first = [_row(yardstick, whole, whole, 0, f"{moved} scores differ from the sorted replay: late events and their corrections")], ""
+    rows, first = (
+        [
+            _row(
+                yardstick,
+                whole,
+                whole,
+                0,
+                f"{moved} scores differ from the sorted replay: late events and their corrections",
+            )
+        ],
+        "",
+    )
     for name, restart in (("late events, random batches", False), ("late events, saved and loaded", True)):
         if progress:
             progress(name)
@@ -183,8 +200,18 @@ def _run(engine: Engine, run: Run) -> Result:
     schema = {"event_id": pl.String, "score": pl.Float64, "fired": pl.Boolean, "detection": pl.String}
     peaks = {k: v for o in outputs for k, v in o.peaks.iter_rows()}
     findings = pl.concat([o.findings for o in outputs])
-    findings = findings.with_columns(pl.Series("peak_score", [peaks.get(i, p) for i, p in findings.select("finding_id", "peak_score").iter_rows()], pl.Float64))
-    return Result(pl.concat([pl.DataFrame(schema=schema), *scores]), findings.sort("time", "detection_id", "finding_id"), dict(state.counts))
+    findings = findings.with_columns(
+        pl.Series(
+            "peak_score",
+            [peaks.get(i, p) for i, p in findings.select("finding_id", "peak_score").iter_rows()],
+            pl.Float64,
+        )
+    )
+    return Result(
+        pl.concat([pl.DataFrame(schema=schema), *scores]),
+        findings.sort("time", "detection_id", "finding_id"),
+        dict(state.counts),
+    )
 
 
 def _restarted(engine: Engine, state: State, path: Path) -> State:
@@ -199,7 +226,11 @@ def _difference(expected: Result, got: Result, log: pl.DataFrame) -> tuple[int, 
     wrong = both.filter(~same)
     if wrong.is_empty():
         return _findings_difference(expected, got)
-    first = wrong.join(log.select("event_id", "timestamp"), on="event_id", how="left").sort("timestamp", "event_id", "detection").row(0, named=True)
+    first = (
+        wrong.join(log.select("event_id", "timestamp"), on="event_id", how="left")
+        .sort("timestamp", "event_id", "detection")
+        .row(0, named=True)
+    )
     text = (
         f"{first['detection']} gives event {first['event_id']} ({first['timestamp']:%Y-%m-%d %H:%M:%S} UTC) the score "
         f"{_said(first['score_got'], first['fired_got'])}; in one batch it was {_said(first['score'], first['fired'])}."
@@ -215,7 +246,11 @@ def _findings_difference(expected: Result, got: Result) -> tuple[int, str]:
     if expected.findings.equals(got.findings, null_equal=True):
         return 0, ""
     ids = set(expected.findings["finding_id"]) ^ set(got.findings["finding_id"])
-    text = f"all scores agree, but {len(ids)} findings are on one side only" if ids else "all scores agree, but findings differ in their evidence or peak"
+    text = (
+        f"all scores agree, but {len(ids)} findings are on one side only"
+        if ids
+        else "all scores agree, but findings differ in their evidence or peak"
+    )
     return max(len(ids), 1), text + "."
 
 

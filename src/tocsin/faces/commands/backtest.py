@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tocsin.sources import Events
 
 FAILED = 1
-SEVERITY_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
+_PLACES = {"latitude", "longitude", "city"}
 
 
 @Parameter(name="*")
@@ -116,9 +116,9 @@ def _show(events: "Events", refs: "References | None", past: "Backtest", report:
 
 def _show_history(console: Console, past: "Backtest") -> None:
     counts = past.counts
-    kinds = {"late": "late", "duplicate": "duplicates", "conflict": "duplicates with other content", "future": "in the future"}
-    told = ", ".join(f"{whole(counts[key])} {words}" for key, words in kinds.items())
-    console.print(f"{number(past.days)} days of history; {told}, {whole(counts['rejected'])} rejected")
+    told = [f"{whole(counts['late'])} late", f"{whole(counts['duplicate'])} duplicates"]
+    told += [f"{whole(counts[key])} {words}" for key, words in (("conflict", "duplicates with other content"), ("future", "in the future")) if counts[key]]
+    console.print(f"{number(past.days)} days of history; {', '.join(told)}, {whole(counts['rejected'])} rejected")
     console.print()
 
 
@@ -150,8 +150,22 @@ def detection_rows(past: "Backtest") -> list[dict[str, Any]]:
         tally = past.state.tallies.get(row["detection"])
         reasons = {r: n for r, n in tally.unscored.items() if r != "error" and n} if tally and row["fired"] is not None else {}
         row |= {"unscored_reasons": reasons, "late": reasons.get("late", 0), "run": row["detection"] not in past.engine.skipped}
+        row["idle"] = _why_idle(row["detection"], past) if row["events"] == 0 else ""
         del row["unscored_why"]
     return rows
+
+
+def _why_idle(rule: str, past: "Backtest") -> str:
+    """Return why no event took part in a rule that was run."""
+    detection, refs = next(d for d in past.engine.detections if d.id == rule), past.engine.refs
+    asked = {name.partition("_")[2] for name in detection.reads if name.startswith(("src_", "dst_", "user_"))}
+    if asked & _PLACES and not (refs and any(t.frame["latitude"].count() for t in refs.geo)):
+        return "no geo table with places was given (--geo; the country table has none)"
+    if asked & {"country"} and not (refs and refs.geo):
+        return "no geo table was given (--geo)"
+    if asked & {"listed", "threat"} and not (refs and refs.threats):
+        return "no threat list was given (--threats)"
+    return "no event takes part: its `on` holds for none"
 
 
 def _show_detections(console: Console, past: "Backtest") -> None:
@@ -169,6 +183,8 @@ def _show_detections(console: Console, past: "Backtest") -> None:
     for row in rows:
         if not row["run"]:
             console.print(Text.assemble("  not run ", (safe(row["detection"]), "bold"), f": {safe(row['note']).removeprefix('not run: ')}"))
+        elif row["idle"]:
+            console.print(Text.assemble("  nothing to judge ", (safe(row["detection"]), "bold"), f": {safe(row['idle'])}"))
     console.print()
 
 
@@ -182,11 +198,14 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
         ]  # fmt: skip
         console.print(make_table(entities, columns, console.width, "Entities with findings of most rules"))
         console.print()
-    ranked = [{**row, "detection": d if i == 0 else ""} for d, rows in top_scores(past, top).items() for i, row in enumerate(rows)]
+    ranked = []
+    for detection, rows in top_scores(past, top).items():
+        told = [row for row in rows if row["score"]]  # nothing ranks among scores of zero
+        ranked += [{**row, "detection": "" if i else detection, "fires": "" if i else row["fires"]} for i, row in enumerate(told)]
     if ranked:
         columns = [
             Column("detection", "detection", least=24, style="bold"), Column("entity", "entity", least=16), numeric("score", "score", number),
-            Column("time", "when", moment, rank=1), Column("threshold", "fires at", rank=2),
+            Column("time", "when", moment, rank=1), Column("fires", "fires when", rank=2),
         ]  # fmt: skip
         console.print(make_table(ranked, columns, console.width, "Highest scores, fired or not"))
         console.print()
@@ -194,11 +213,13 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
 
 def top_scores(past: "Backtest", top: int) -> dict[str, list[dict[str, Any]]]:
     """Return the entities with the most extreme scores of each detection that was run."""
+    from tocsin.faces.readable import condition_words
+
     found = {}
     for detection in past.engine.detections:
         if detection.id not in past.engine.skipped:
             rows = export.rows_of(past.top(detection.id, top))
-            found[detection.id] = [{**row, "threshold": str(detection.when)} for row in rows]
+            found[detection.id] = [{**row, "fires": condition_words(detection.when)} for row in rows]
     return found
 
 

@@ -1,0 +1,86 @@
+"""`tocsin demo`: simulate, backtest blindly, compare with the truth.
+
+Enters: a seed and a folder. Leaves: a table of stories planted and found; exit code 1 below a floor. Layer: faces.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from tocsin.faces import export
+from tocsin.faces.options import Flag
+from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, share, spinner, whole
+
+if TYPE_CHECKING:
+    from tocsin.runners.demo import DemoReport
+
+FAILED = 1
+
+
+def demo(
+    *,
+    seed: Annotated[int, Parameter(help="Of the simulation.")] = 7,
+    folder: Annotated[Path, Parameter(help="Where the simulated files and the findings go.")] = Path("build/demo"),
+    users: Annotated[int, Parameter(help="How many users to simulate.")] = 1000,
+    days: Annotated[int, Parameter(help="How many days to simulate.")] = 70,
+    json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False,
+    svg: Annotated[Path | None, Parameter(show=False)] = None,
+) -> int:
+    """Simulate mail and logins with planted stories, replay the rules in a process that cannot see the truth, compare.
+
+    Exit code 1 if a rule finds less, or flags more innocents, than its floors allow.
+    """
+    from tocsin.runners.demo import run_demo
+
+    export.check_target(svg, (".svg",))
+    with spinner(f"simulating {whole(users)} users over {whole(days)} days and replaying the rules"):
+        report = run_demo(seed, folder, users, days)
+    if json:
+        stories = export.rows_of(report.to_frame())
+        body: dict[str, Any] = {"seed": seed, "events": report.events, "findings": report.findings, "passed": report.passed, "stories": stories}
+        export.print_json("demo", body | {"innocents": export.rows_of(report.traps)})
+    else:
+        _show(report, svg)
+    return 0 if report.passed else FAILED
+
+
+def _show(report: "DemoReport", svg: Path | None) -> None:
+    console = new_console(record=svg is not None)
+    console.print(
+        f"{whole(report.events)} events of {whole(report.users)} users over {whole(report.days)} days (seed {report.seed}) simulated in "
+        f"{report.simulate_seconds:.1f} s; {whole(report.findings)} findings in {report.backtest_seconds:.1f} s, by a process without the truth"
+    )
+    console.print()
+    rows = [_row(row) for row in report.to_frame().to_dicts()]
+    columns = [
+        Column("story", "story", least=12, style="bold"), Column("detection", "detection", least=20, rank=2), numeric("planted", "planted"),
+        numeric("found", "found"), numeric("wrong", "wrongly flagged"), numeric("innocents", "of them traps", rank=3),
+        Column("recall", "recall (floor)", right=True, rank=1), Column("precision", "precision (floor)", right=True, rank=1), Column("verdict", ""),
+    ]  # fmt: skip
+    console.print(make_table(rows, columns, console.width, "Stories planted and found, counted in users"))
+    console.print()
+    traps = [Column("trap", "innocents", style="bold"), numeric("users", "users"), numeric("flagged", "flagged"), Column("detections", "by", least=20, rank=1)]
+    console.print(make_table(report.traps.to_dicts(), traps, console.width, "Innocent look-alikes"))
+    console.print()
+    for result in report.results:
+        if result.missed and result.answer.detection:
+            console.print(f"missed of {safe(result.answer.story)}: {safe(', '.join(result.missed))}")
+    verdict = Text("Every rule is at or above its floors.", style="bold green") if report.passed else Text("Below a floor.", style="bold red")
+    console.print(verdict)
+    console.print(f"Look further: tocsin backtest {safe(report.folder / 'events.parquet')} --threats {safe(report.folder / 'threats.csv')}")
+    if svg is not None:
+        from tocsin.faces.picture import save_picture
+
+        save_picture(console, svg, "tocsin demo")
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    answered = row["detection"] is not None
+    return row | {
+        "detection": row["detection"] or "none yet", "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})" if answered else "",
+        "precision": f"{share(row['precision'])} ({share(row['precision_floor'])})" if answered else "",
+        "verdict": "" if not answered else "ok" if row["passed"] else "BELOW", "found": row["found"] if answered else None,
+        "wrong": row["wrong"] if answered else None, "innocents": row["innocents"] if answered else None,
+    }  # fmt: skip

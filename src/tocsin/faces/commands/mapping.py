@@ -1,0 +1,79 @@
+"""`tocsin map init`: propose a mapping for a log nobody has mapped, and show what it makes of it.
+
+Enters: a sample. Leaves: TOML on stdout, with the preview and the rejects in its comments; or a file. Layer: faces.
+"""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from tocsin.faces import export
+from tocsin.faces.options import Flag, UsageError
+from tocsin.faces.terminal import Column, make_table, new_console, safe, safe_lines, whole
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tocsin.sources.propose import MappingProposal
+
+mapping = App(name="map", help="Say how a source's own fields become the standard columns.")
+SHOWN_REJECTS = 10
+
+
+@mapping.command(help_epilogue="Examples:\n  tocsin map init vpn.csv --out vpn.toml\n  tocsin backtest vpn.csv --map vpn.toml")
+def init(
+    sample: Annotated[str, Parameter(name="SAMPLE", help="File, folder or glob; its first two megabytes are looked at.")],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="Write the mapping to this file instead of printing it.", metavar="FILE.toml")] = None,
+    force: Annotated[bool, Flag, Parameter(help="Overwrite the file of --out.")] = False,
+    name: Annotated[str | None, Parameter(help="Name of the source. Default: the file's.")] = None,
+    zone: Annotated[str | None, Parameter(help="Time zone of times that name none.")] = None,
+) -> int:
+    """Propose a mapping from a sample, with ten mapped rows and the rejects.
+
+    The preview is printed as comments: what is printed can be kept as a mapping as it is.
+    """
+    from tocsin.sources.propose import propose_mapping
+
+    export.check_target(out, (".toml",))
+    if out is not None and out.exists() and not force:
+        raise UsageError(f"{out} exists. Name another file, or say --force.")
+    proposal = propose_mapping(sample, name=name, zone=zone)
+    console = new_console()
+    if out is not None:
+        export.write_text(proposal.toml, out)
+        console.print(f"Mapping written to {safe(out)}; use it with --map {safe(out)}")
+        console.print("\n".join(_preview(proposal, console.width)))
+        return 0
+    console.print(safe_lines(proposal.toml), soft_wrap=True)
+    for line in _preview(proposal, console.width - 2):
+        console.print(f"# {line}".rstrip(), soft_wrap=True)
+    return 0
+
+
+def _preview(proposal: "MappingProposal", width: int) -> list[str]:
+    lines = ["", f"{whole(proposal.accepted)} of {whole(proposal.read)} rows of the sample accepted"]
+    if proposal.preview.height:
+        lines += ["", f"The first {proposal.preview.height} mapped rows:", *_rendered(proposal.preview, width)]
+    if proposal.rejects.height:
+        shown = proposal.rejects.head(SHOWN_REJECTS)
+        lines += ["", f"{whole(proposal.rejects.height)} rejects, the first {shown.height}:", *_rendered(shown.drop("file"), width)]
+    return lines
+
+
+def _rendered(frame: "pl.DataFrame", width: int) -> list[str]:
+    """Return a frame as lines; later columns give way first, and are named."""
+    columns = [Column(name, safe(name), _cell, least=10, rank=rank) for rank, name in enumerate(frame.columns)]
+    console = Console(file=io.StringIO(), width=max(width, 40), markup=False, highlight=False, emoji=False, color_system=None)
+    console.print(make_table(frame.to_dicts(), columns, console.width))
+    return console.file.getvalue().rstrip().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return safe(", ".join(str(v) for v in value), 40)
+    return f"{value:%Y-%m-%d %H:%M:%SZ}" if hasattr(value, "strftime") else safe(value, 40)
