@@ -137,6 +137,11 @@ def test_the_digest_depends_on_contents_only(tmp_path: Path) -> None:
     other = read_threats(write(tmp_path / "b.txt", "# moved\n2.2.2.2 # why\n1.1.1.1\n1.1.1.1\n"))
     changed = read_threats(write(tmp_path / "c.txt", "1.1.1.1\n2.2.2.2 # other\n"))
     assert one.digest == other.digest != changed.digest
+    lines = [f"10.0.{n % 50}.{n % 7} # {n % 3}" for n in range(1000)]
+    digests = set()
+    for at in (0, 17, 500):
+        digests.add(read_threats(write(tmp_path / "d.txt", "\n".join(lines[at:] + lines[:at]))).digest)
+    assert len(digests) == 1
 
 
 def test_assets_are_addresses_blocks_hosts_and_users_with_an_owner(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Indicators:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the entries' content; neither their order nor the file they came from matters."""
-        content = self.entries.drop("file", "line").unique()
+        content = self.entries.drop("file", "line").unique(maintain_order=True)  # in order of content already
         return Table(self.name, content.with_row_index("row"), ("row",), tuple(content.columns)).digest
 
     @property
