@@ -70,6 +70,11 @@ def test_a_baseline_reaches_back_exactly_its_windows_even_over_a_silence() -> No
     assert trace(days(6, 0, 0, 0, 1), rule(tc.Count(per="1d"), fit), "@ref.mean")[-1] == 0.0
 
 
+def test_a_skipped_day_does_not_show_what_an_older_day_left_in_its_place() -> None:
+    history = days(9, 9, 9, 9, 9, 9, 9, 0, 1, 1)
+    assert trace(history, rule(tc.Count(per="1d"), own(windows=3)), "@ref.mean")[-1] == 10 / 3
+
+
 def test_what_the_ring_held_before_a_long_silence_is_gone_after_it() -> None:
     history = days(9, 9, 9, 0, 0, 0, 1, 1)
     assert trace(history, rule(tc.Count(per="1d"), own(windows=3)), "@ref.mean")[-2:] == [0.0, 1 / 3]

@@ -69,7 +69,7 @@ CALENDAR = (
 )
 WINDOW = (
     _hand("window.skipped-days-keep-old-counts", WINDOWS, "ring[s, j % size, lane] = 0", "ring[s, j % size, lane] += 0",
-          "a_baseline_reaches_back_exactly_its_windows_even_over_a_silence"),
+          "a_skipped_day_does_not_show_what_an_older_day_left_in_its_place"),
     _hand("window.long-silence-keeps-old-counts", WINDOWS, "            ring[s] = 0\n", "            ring[s] += 0\n",
           "what_the_ring_held_before_a_long_silence_is_gone_after_it"),
     _hand("window.oldest-day-of-a-silence-is-lost", WINDOWS, "if d - last > size:", "if d - last >= size - 1:",
