@@ -185,6 +185,13 @@ def test_a_user_is_listed_by_address_or_by_domain_or_by_a_parent_domain() -> Non
     assert attached["user_listed"].to_list() == [reason is not None for reason in expected]
 
 
+def test_categorical_columns_are_looked_up_like_text() -> None:
+    refs = reference(geo=GEO, threats=listed({"indicator": "u@x.example", "reason": "u"}))
+    frame = events("10.0.0.1", None).cast({"src_ip": pl.Categorical, "user_id": pl.Categorical})
+    assert refs.attach(frame, ["src_country"])["src_country"].to_list() == ["AU", None]
+    assert refs.attach(frame, ["user_threat"])["user_threat"].to_list() == ["u", "u"]
+
+
 def test_when_a_mail_address_has_expired_its_domain_still_answers() -> None:
     rows = [
         {"indicator": "eve@bad.example", "reason": "eve", "first_seen": None, "expires": START},

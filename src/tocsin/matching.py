@@ -94,6 +94,7 @@ class Matcher:
 
     def names(self, users: pl.Series, times: Micros) -> Entries:
         """Return the entry for each user id: itself, then its domain and that one's parents, -1 if none."""
+        users = users.cast(pl.String)
         out = np.full(len(users), -1, np.int32)
         if self.keys.height == 0:
             return out
