@@ -27,7 +27,7 @@ from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed: a difference in verify, a problem or a failed example in rules, a demo below its floors, a reject under --strict",
+    FAILED: "a check failed (verify, rules check, rules test, demo, --strict)",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
@@ -48,8 +48,8 @@ def _epilogue(*examples: str) -> str:
 app = App(
     name="tocsin", version=_version, help_format="plaintext", suppress_keyboard_interrupt=False, result_action="return_value",
     help="Detections over event logs: replay rules over history, test them, prove that they score the same every time.",
-    help_epilogue=f"{_epilogue('backtest mail.jsonl.gz --threats list.txt')}\n\nExit codes: "
-    + "; ".join(f"{code} {words}" for code, words in EXIT_CODES.items()) + ".",
+    help_epilogue=f"{_epilogue('backtest mail.jsonl.gz --threats list.txt')}\n\nExit codes:\n"
+    + "\n".join(f"  {code:3}  {words}" for code, words in EXIT_CODES.items()),
 )  # fmt: skip
 _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
     (describe, ("describe mail.jsonl.gz", "describe mail.jsonl.gz --columns nr_recipients user_id")),
@@ -69,6 +69,7 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
 for _group in (mapping, rules, geo):
+    _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 
 
@@ -93,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), UNREADABLE)
-    except Exception:  # noqa: BLE001 - even then, nothing that an attacker wrote reaches the terminal raw
+    except SystemExit:
+        raise
+    except BaseException:  # noqa: BLE001 - a panic of Polars is no Exception; nothing that an attacker wrote reaches the terminal raw
         import traceback
 
         return _complain(traceback.format_exc(), INTERNAL)

@@ -140,7 +140,7 @@ def lay_out(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width:
 
     while missing() > 0 and any(one.column.rank for one in laid):
         laid.remove(max(laid, key=lambda one: one.column.rank))
-    for one in sorted(laid, key=lambda one: (one.column.rank, one.column.fold)):
+    for one in sorted(laid, key=lambda one: (one.column.fold, one.natural - one.width)):  # whom little is missing, first
         one.width += max(0, min(one.natural - one.width, -missing()))
     return laid
 

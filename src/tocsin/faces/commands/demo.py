@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from tocsin.faces import export
-from tocsin.faces.options import Flag
+from tocsin.faces.options import Flag, UsageError
 from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, share, spinner, whole
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def demo(
 
     Exit code 1 if a rule finds less, or flags more innocents, than its floors allow.
     """
-    from tocsin.runners.demo import run_demo
+    from tocsin.runners.demo import LEAST_DAYS, LEAST_USERS, run_demo
 
+    if users < LEAST_USERS or days < LEAST_DAYS:
+        raise UsageError(f"{users} users over {days} days do not hold all stories. Try at least {LEAST_USERS} users and {LEAST_DAYS} days.")
     export.check_target(svg, (".svg",))
     with spinner(f"simulating {whole(users)} users over {whole(days)} days and replaying the rules"):
         report = run_demo(seed, folder, users, days)
@@ -56,10 +58,10 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     rows = [_row(row) for row in report.to_frame().to_dicts()]
     columns = [
         Column("story", "story", least=12, style="bold"), Column("detection", "detection", least=20, rank=2), numeric("planted", "planted"),
-        numeric("found", "found"), numeric("wrong", "wrongly flagged"), numeric("innocents", "of them traps", rank=3),
+        numeric("found", "found"), numeric("wrong", "wrong"), numeric("innocents", "traps", rank=3),
         Column("recall", "recall (floor)", right=True, rank=1), Column("precision", "precision (floor)", right=True, rank=1), Column("verdict", ""),
     ]  # fmt: skip
-    console.print(make_table(rows, columns, console.width, "Stories planted and found, counted in users"))
+    console.print(make_table(rows, columns, console.width, "Stories, counted in users: planted, found, wrongly flagged, of these innocent traps"))
     console.print()
     traps = [Column("trap", "innocents", style="bold"), numeric("users", "users"), numeric("flagged", "flagged"), Column("detections", "by", least=20, rank=1)]
     console.print(make_table(report.traps.to_dicts(), traps, console.width, "Innocent look-alikes"))
@@ -69,7 +71,8 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
             console.print(f"missed of {safe(result.answer.story)}: {safe(', '.join(result.missed))}")
     verdict = Text("Every rule is at or above its floors.", style="bold green") if report.passed else Text("Below a floor.", style="bold red")
     console.print(verdict)
-    console.print(f"Look further: tocsin backtest {safe(report.folder / 'events.parquet')} --threats {safe(report.folder / 'threats.csv')}")
+    files = [safe(report.folder / name) for name in ("events.parquet", "geo.csv.gz", "threats.csv")]
+    console.print(f"Look further: tocsin backtest {files[0]} --geo {files[1]} --threats {files[2]}", soft_wrap=True)
     if svg is not None:
         from tocsin.faces.picture import save_picture
 

@@ -57,10 +57,11 @@ def describe(
 
 
 _OVERVIEW = [
-    Column("name", "column", least=12, style="bold"), Column("type", "type", rank=6, least=8), numeric("count", "values"),
-    numeric("null_count", "null", rank=4), Column("distinct", "distinct", right=True), Column("min", "min", right=True, rank=5),
-    Column("median", "median", right=True, rank=2), Column("q95", "q95", right=True, rank=7), Column("max", "max", right=True, rank=2),
-    Column("mean", "mean", right=True, rank=8), Column("chart", "histogram", rank=6, style="cyan"), Column("top", "most frequent", least=16, rank=1),
+    Column("name", "column", least=12, style="bold"), Column("type", "type", rank=8, least=8), numeric("count", "values"),
+    numeric("null_count", "null", rank=3), Column("distinct", "distinct", right=True), Column("min", "min", right=True, rank=5),
+    Column("median", "median", right=True, rank=4), Column("q95", "q95", right=True, rank=7), Column("max", "max", right=True, rank=4),
+    Column("mean", "mean", right=True, rank=9), Column("chart", "histogram", rank=2, style="cyan"), Column("top", "most frequent", least=16, rank=1),
+    Column("top_count", "times", right=True, rank=1),
 ]  # fmt: skip
 
 
@@ -73,12 +74,14 @@ def _show_overview(console: Console, found: "Description") -> None:
 
 def _row(c: "ColumnSummary") -> dict[str, Any]:
     quantiles = {"median": number(c.quantiles.get(0.5)), "q95": number(c.quantiles.get(0.95))} if c.quantiles else {"median": "", "q95": ""}
-    top = c.top.row(0) if len(c.top) else None
+    top = c.top.row(0) if len(c.top) else (None, 0)
+    top = top if top[1] > 1 or c.distinct == 1 else (None, 0)  # where nothing occurs twice, nothing is most frequent
     return {
         "name": c.name, "type": str(c.dtype), "count": c.count, "null_count": c.null_count,
         "distinct": "" if c.dtype.is_temporal() else whole(c.distinct) if c.exact else f">={whole(c.distinct)}",
         "min": _extreme(c.min), "max": _extreme(c.max), "mean": "" if c.mean is None else number(c.mean), **quantiles,
-        "chart": sparkline(c.histogram["count"].to_list(), 15), "top": "" if top is None else f"{safe(top[0], 60)} ({whole(top[1])})",
+        "chart": sparkline(c.histogram["count"].to_list(), 15), "top": safe(top[0], 60) if top[1] else "",
+        "top_count": whole(top[1]) if top[1] else "",
     }  # fmt: skip
 
 

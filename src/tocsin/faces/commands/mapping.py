@@ -66,8 +66,12 @@ def _preview(proposal: "MappingProposal", width: int) -> list[str]:
 
 
 def _rendered(frame: "pl.DataFrame", width: int) -> list[str]:
-    """Return a frame as lines; later columns give way first, and are named."""
-    columns = [Column(name, safe(name), _cell, least=10, rank=rank) for rank, name in enumerate(frame.columns)]
+    """Return a frame as lines; the columns there is no room for are named."""
+    import polars as pl
+
+    # Ids say least and go first; of the rest, what stands last. Times, numbers and addresses are never cut.
+    ranks = {name: len(frame.columns) if name == "event_id" else rank for rank, name in enumerate(frame.columns)}
+    columns = [Column(name, safe(name), _cell, rank=ranks[name], least=12 if frame.schema[name] == pl.String else None) for name in frame.columns]
     console = Console(file=io.StringIO(), width=max(width, 40), markup=False, highlight=False, emoji=False, color_system=None)
     console.print(make_table(frame.to_dicts(), columns, console.width))
     return console.file.getvalue().rstrip().splitlines()  # type: ignore[attr-defined, no-any-return]
@@ -75,5 +79,5 @@ def _rendered(frame: "pl.DataFrame", width: int) -> list[str]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return safe(", ".join(str(v) for v in value), 40)
-    return f"{value:%Y-%m-%d %H:%M:%SZ}" if hasattr(value, "strftime") else safe(value, 40)
+        return safe(", ".join(str(v) for v in value), 32)
+    return f"{value:%Y-%m-%d %H:%M:%SZ}" if hasattr(value, "strftime") else safe(value, 32)

@@ -12,7 +12,7 @@ from rich.text import Text
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.faces import export
 from tocsin.faces.options import Flag, Several, load_detections, pick
-from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, whole
+from tocsin.faces.terminal import Column, Trimmed, make_table, new_console, numeric, safe, whole
 
 if TYPE_CHECKING:
     from tocsin.detection import Detection
@@ -70,7 +70,7 @@ def show(
     told += [("must fire" if e.fires else "must not fire", example_words(e)) for e in detection.examples]
     for word, text in [*rule_facts(detection), *told]:
         facts.add_row(Text(word), Text(safe(text, None)))
-    console.print(facts)
+    console.print(Trimmed(facts))
     return 0
 
 
