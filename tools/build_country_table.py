@@ -26,11 +26,10 @@ def main(folder: Path, target: Path) -> None:
         "source": "DB-IP IP to Country Lite, through npm @ip-location-db/dbip-country 2.3.2026060120",
         "licence": "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)",
         "attribution": "IP Geolocation by DB-IP (https://db-ip.com)",
-        "changes": "neighbouring ranges of one country merged; ranges without a country left out",
+        "changes": "written as one Parquet table; neighbouring ranges of one country joined where there are any",
     }
     table = geo_from_frame(pl.concat(read), name="country", notes=notes)
-    known = table.frame.filter(pl.col("country_iso_code") != "ZZ")
-    merged = Table("country", merge_neighbours(known), RANGE_KEY, table.values, notes=notes)
+    merged = Table("country", merge_neighbours(table.frame), RANGE_KEY, table.values, notes=notes)
     merged.save(target)
     print(f"{target}: {table.frame.height:,} ranges in, {merged.frame.height:,} out, {target.stat().st_size:,} bytes")
 
