@@ -12,6 +12,10 @@ from functools import partial
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
+CORE = "src/tocsin/engine/core.py"
+FINDINGS = "src/tocsin/engine/findings.py"
+PLAN = "src/tocsin/engine/plan.py"
+SCORE = "src/tocsin/engine/score.py"
 ARRIVAL = "src/tocsin/kernels/arrival.py"
 WINDOWS = "src/tocsin/kernels/windows.py"
 STREAMS = "src/tocsin/kernels/streams.py"
@@ -27,6 +31,7 @@ def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Muta
 
 _time = partial(_in, "test_time_contract")
 _hand = partial(_in, "test_measures_by_hand")
+_findings = partial(_in, "test_findings_by_hand")
 _parity = partial(_in, "test_parity")
 _ranges = partial(_in, "test_ranges")
 _addresses = partial(_in, "test_addresses")
@@ -136,6 +141,23 @@ GROUND = (
     _addresses("addresses.range-across-families", ADDRESSES, "(alone | (first.is_v4 == end.is_v4))", "(alone | True)",
                "what_is_no_address_block_or_range_is_not_valid"),
 )
+FINDING = (
+    _findings("score.infinity-fires", SCORE, "finite = np.isfinite(values)", "finite = ~np.isnan(values)",
+              "a_zero_baseline_is_unscored_and_said_so_and_never_fires"),
+    _findings("score.threshold-itself-fires", "src/tocsin/detection.py", 'Condition(">", ', 'Condition(">=", ', "the_threshold_itself_does_not_fire"),
+    _findings("score.no-entity-is-not-counted", CORE, 'tally.skip("no_entity", n_on - n_part)', 'tally.skip("no_entity", 0)',
+              "an_event_without_its_entity_is_counted_and_scored_by_nobody"),
+    _findings("finding.at-every-crossing-event", STREAMS, "if fired[s] != window[i]:", "if True:",
+              "a_window_fires_once_at_its_first_crossing_event_and_keeps_its_peak"),
+    _findings("finding.peak-is-the-first-score", STREAMS, "elif score[i] * sign > peak[s] * sign:", "elif False:",
+              "the_peak_is_that_of_the_window_whatever_the_batches"),
+    _findings("finding.id-without-the-version", FINDINGS, "pl.lit(detection.id), pl.lit(detection.version), *parts", "pl.lit(detection.id), *parts",
+              "an_id_changes_with_what_the_rule_says_and_not_with_its_neighbours"),
+    _findings("finding.id-without-the-entity", FINDINGS, "pl.lit(detection.entity), entity] if", "pl.lit(detection.entity)] if",
+              "each_window_and_each_entity_has_a_finding_of_its_own_with_an_id_of_its_own"),
+    _findings("plan.measures-of-other-events-are-shared", PLAN, "[detection.measure.key, canonical(detection.on), ", "[detection.measure.key, ",
+              "equal_measures_over_different_events_do_not_share_their_state"),
+)
 # The comparison with the naive reference has to notice by itself, on random logs, what changes most scores.
 RANDOM = (
     _parity("random.baseline-contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
@@ -147,4 +169,4 @@ RANDOM = (
 )
 # fmt: on
 
-MUTATIONS: tuple[Mutation, ...] = (*GROUND, *CALENDAR, *TIME, *WINDOW, *STREAM, *STATISTIC, *RANDOM)
+MUTATIONS: tuple[Mutation, ...] = (*GROUND, *CALENDAR, *TIME, *WINDOW, *STREAM, *STATISTIC, *FINDING, *RANDOM)
