@@ -4,13 +4,14 @@ Enters: detections. Leaves: page name -> Markdown. `tests/test_cli.py` holds the
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.faces.readable import TIERS, example_words, rule_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tocsin.detection import Detection
 
 INDEX = "README.md"
@@ -36,14 +37,22 @@ def write_pages(detections: "Iterable[Detection]", folder: Path) -> list[Path]:
 
 
 def _index(detections: "list[Detection]") -> str:
-    lines = [_NOTE, "# Rules that ship", "", "A rule's tier is where the table it is compared with comes from; see [how it works](../how-it-works.md).", ""]
+    lines = [
+        _NOTE,
+        "# Rules that ship",
+        "",
+        "A rule's tier is where the table it is compared with comes from; see [how it works](../how-it-works.md).",
+        "",
+    ]
     for tier, words in TIERS.items():
         of_tier = [d for d in detections if d.tier == tier]
         if of_tier:
             lines += [f"## Tier {tier}: {words}", "", "| rule | title | severity | about |", "|---|---|---|---|"]
             lines += [f"| [{d.id}]({d.id}.md) | {_cell(d.title)} | {d.severity} | {d.entity} |" for d in of_tier]
             lines.append("")
-    return "\n".join([*lines, "`tocsin rules show ID` prints a rule; `tocsin rules test` runs the examples of all of them.", ""])
+    return "\n".join(
+        [*lines, "`tocsin rules show ID` prints a rule; `tocsin rules test` runs the examples of all of them.", ""]
+    )
 
 
 def _page(d: "Detection") -> str:

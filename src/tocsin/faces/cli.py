@@ -46,11 +46,15 @@ def _epilogue(*examples: str) -> str:
 
 
 app = App(
-    name="tocsin", version=_version, help_format="plaintext", suppress_keyboard_interrupt=False, result_action="return_value",
+    name="tocsin",
+    version=_version,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
     help="Detections over event logs: replay rules over history, test them, prove that they score the same every time.",
     help_epilogue=f"{_epilogue('backtest mail.jsonl.gz --threats list.txt')}\n\nExit codes:\n"
     + "\n".join(f"  {code:3}  {words}" for code, words in EXIT_CODES.items()),
-)  # fmt: skip
+)
 _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
     (describe, ("describe mail.jsonl.gz", "describe mail.jsonl.gz --columns nr_recipients user_id")),
     (

@@ -33,7 +33,9 @@ def check_target(path: Path | None, formats: tuple[str, ...] = FORMATS) -> None:
     if path is None:
         return
     if path.suffix.lower() not in formats:
-        raise UsageError(f"{path}: write {', '.join(formats[:-1])} or {formats[-1]}.{did_you_mean(path.suffix.lower(), formats)}")
+        raise UsageError(
+            f"{path}: write {', '.join(formats[:-1])} or {formats[-1]}.{did_you_mean(path.suffix.lower(), formats)}"
+        )
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it.")
     if not path.parent.is_dir():
@@ -72,7 +74,9 @@ def _write(frame: "pl.DataFrame", file: Any, suffix: str) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as part:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+    ) as part:
         part.write(text)
     os.chmod(part.name, 0o666 & ~_umask())  # noqa: PTH101
     Path(part.name).replace(path)

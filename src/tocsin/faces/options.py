@@ -30,10 +30,11 @@ class UsageError(TocsinError):
 Source = Annotated[
     str,
     Parameter(
-        name="SOURCE", allow_leading_hyphen=True,
+        name="SOURCE",
+        allow_leading_hyphen=True,
         help='File, folder, glob in quotes, URL, or "-" for stdin: JSONL, CSV, Parquet, Excel or log lines, also .gz and .zst.',
     ),
-]  # fmt: skip
+]
 
 
 @Parameter(name="*")
@@ -41,11 +42,19 @@ Source = Annotated[
 class SourceOptions:
     """How a source is read."""
 
-    map: Annotated[str | None, Parameter(help='Mapping: a TOML file, a shipped name, or "none". Default: recognised by the fields.', metavar="FILE|NAME")] = None
+    map: Annotated[
+        str | None,
+        Parameter(
+            help='Mapping: a TOML file, a shipped name, or "none". Default: recognised by the fields.',
+            metavar="FILE|NAME",
+        ),
+    ] = None
     zone: Annotated[str | None, Parameter(help="Time zone of times that name none, such as Europe/Berlin.")] = None
     year: Annotated[int | None, Parameter(help="Year of times that name none (syslog).")] = None
     query: Annotated[str | None, Parameter(help="SQL; SOURCE is then a database URL.", metavar="SQL")] = None
-    strict: Annotated[bool, Parameter(help="Stop with exit code 1 if any row or value was rejected.", negative=(), show_default=False)] = False
+    strict: Annotated[
+        bool, Parameter(help="Stop with exit code 1 if any row or value was rejected.", negative=(), show_default=False)
+    ] = False
 
 
 @Parameter(name="*")
@@ -53,10 +62,19 @@ class SourceOptions:
 class ReferenceOptions:
     """What events are looked up in."""
 
-    geo: Annotated[str | None, Parameter(help='Geo table (CSV, Parquet, MMDB), or "country" for the one that ships.', metavar="FILE|country")] = None
-    threats: Annotated[tuple[Path, ...], Several, Parameter(help="Threat lists: text, CSV or JSONL.", metavar="FILE")] = ()
+    geo: Annotated[
+        str | None,
+        Parameter(help='Geo table (CSV, Parquet, MMDB), or "country" for the one that ships.', metavar="FILE|country"),
+    ] = None
+    threats: Annotated[
+        tuple[Path, ...], Several, Parameter(help="Threat lists: text, CSV or JSONL.", metavar="FILE")
+    ] = ()
     assets: Annotated[tuple[Path, ...], Several, Parameter(help="Asset lists.", metavar="FILE")] = ()
-    allow: Annotated[tuple[Path, ...], Several, Parameter(help="Allow-lists: what they match is counted as suppressed.", metavar="FILE")] = ()
+    allow: Annotated[
+        tuple[Path, ...],
+        Several,
+        Parameter(help="Allow-lists: what they match is counted as suppressed.", metavar="FILE"),
+    ] = ()
 
 
 @Parameter(name="*")
@@ -64,9 +82,20 @@ class ReferenceOptions:
 class SpanOptions:
     """Which part of the history."""
 
-    since: Annotated[str | None, Parameter(help="Report from here on; what is earlier is history for baselines only.", metavar="TIME")] = None
+    since: Annotated[
+        str | None,
+        Parameter(help="Report from here on; what is earlier is history for baselines only.", metavar="TIME"),
+    ] = None
     until: Annotated[str | None, Parameter(help="Read events before this time only.", metavar="TIME")] = None
-    gap: Annotated[tuple[str, ...], Several, Parameter(help="Times in which the source was not covered: START..END.", metavar="START..END")] = ()
+    gap: Annotated[
+        tuple[str, ...],
+        Several,
+        Parameter(help="Times in which the source was not covered: START..END.", metavar="START..END"),
+    ] = ()
+
+
+READING, LOOKING_UP, SPAN = SourceOptions(), ReferenceOptions(), SpanOptions()
+"""What holds where nothing was said."""
 
 
 def open_events(source: str, options: SourceOptions) -> "Events":
@@ -75,7 +104,9 @@ def open_events(source: str, options: SourceOptions) -> "Events":
     from tocsin.sources.mapping import Mapping
 
     mapping = Mapping() if options.map == "none" else options.map
-    return read(source, mapping=mapping, zone=options.zone, year=options.year, query=options.query, progress=sys.stderr.isatty())
+    return read(
+        source, mapping=mapping, zone=options.zone, year=options.year, query=options.query, progress=sys.stderr.isatty()
+    )
 
 
 def strict_failed(events: "Events", options: SourceOptions) -> bool:
@@ -89,7 +120,12 @@ def open_references(options: ReferenceOptions) -> "References | None":
         return None
     from tocsin.reference import reference
 
-    return reference(geo=options.geo, threats=list(options.threats) or None, assets=list(options.assets) or None, allow=list(options.allow) or None)
+    return reference(
+        geo=options.geo,
+        threats=list(options.threats) or None,
+        assets=list(options.assets) or None,
+        allow=list(options.allow) or None,
+    )
 
 
 def load_detections(files: tuple[Path, ...]) -> "tuple[Detection, ...]":
@@ -143,6 +179,8 @@ def gaps_of(texts: tuple[str, ...]) -> list[tuple[datetime, datetime]]:
         start, mark, end = text.partition("..")
         low, high = (instant(side, "--gap") if mark and side else None for side in (start, end))
         if low is None or high is None or low >= high:
-            raise UsageError(f"--gap: {text!r} is no interval; write 2026-01-03..2026-01-05 or 2026-01-03T10:00Z..2026-01-03T12:30Z.")
+            raise UsageError(
+                f"--gap: {text!r} is no interval; write 2026-01-03..2026-01-05 or 2026-01-03T10:00Z..2026-01-03T12:30Z."
+            )
         found.append((low, high))
     return found

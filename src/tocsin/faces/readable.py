@@ -15,7 +15,12 @@ from tocsin.tables import Table
 if TYPE_CHECKING:
     from tocsin.detection import Condition, Detection, Example
 
-TIERS = {1: "stateless", 2: "joined with reference data", 3: "against the entity's own history", 4: "against the population"}
+TIERS = {
+    1: "stateless",
+    2: "joined with reference data",
+    3: "against the entity's own history",
+    4: "against the population",
+}
 _UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month"}
 _CLOSING = {"(": ")", "[": "]"}
 
@@ -45,9 +50,7 @@ def _without_brackets(text: str) -> str:
             kept[start] = kept[end] = ""
         elif text[start] == "[":
             kept[start], kept[end] = "(", ")"
-        elif not call and not inner.startswith("[") and not _has_space(inner):
-            kept[start] = kept[end] = ""
-        elif not call and inner.startswith("[") and pairs.get(start + 1) != end - 1 and not _has_space(inner):
+        elif text[start] == "(" and not call and not _has_space(inner) and pairs.get(start + 1) != end - 1:
             kept[start] = kept[end] = ""
     return "".join(kept.values())
 
@@ -102,7 +105,9 @@ def measure_words(measure: Measure | None) -> str:
         what = f"events with {readable(measure.num)} over events with {readable(measure.den)}"
     else:
         name, column = type(measure).__name__.lower(), getattr(measure, "column", "")
-        what = {"count": "number of events", "distinct": f"distinct values of {column}"}.get(name, f"{name} of {column}")
+        what = {"count": "number of events", "distinct": f"distinct values of {column}"}.get(
+            name, f"{name} of {column}"
+        )
     return f"{what} {_span(measure)}" if isinstance(measure, Spanned) else what
 
 
@@ -110,7 +115,11 @@ def _span(measure: Spanned) -> str:
     if measure.per is not None:
         match = re.fullmatch(r"(\d+)(\w+)", measure.per)
         count, unit = (match[1], _UNITS.get(match[2], match[2])) if match else ("1", measure.per)
-        return f"in the calendar {unit} ({measure.zone})" if count == "1" else f"in the calendar window of {count} {unit}s ({measure.zone})"
+        return (
+            f"in the calendar {unit} ({measure.zone})"
+            if count == "1"
+            else f"in the calendar window of {count} {unit}s ({measure.zone})"
+        )
     return f"in the last {measure.sliding}" if measure.sliding else "so far" + _forgetting(measure)
 
 
@@ -132,7 +141,7 @@ def against_words(against: Fit | Table | None) -> str:
         which = "same weekdays" if against.same_weekday else "closed windows"
         spared = ", without those it fired in" if against.exclude_alerted else ""
         return f"{statistics} of the entity's own last {against.windows} {which}{spared}, at least {against.at_least} of them"
-    assert isinstance(against, Population)  # noqa: S101 - narrows the type: there is no other fit
+    assert isinstance(against, Population)
     of = " of each one's own baseline" if against.of else ""
     return f"{statistics}{of} over all entities of the window before, at least {against.at_least} of them"
 
@@ -146,11 +155,18 @@ def example_words(example: "Example") -> str:
 
 def rule_facts(detection: "Detection") -> list[tuple[str, str]]:
     """Return a rule as pairs of a word and a text, in reading order."""
-    facts = [
-        ("id", detection.id), ("version", detection.version), ("severity", detection.severity),
-        ("tier", f"{detection.tier}, {TIERS[detection.tier]}"), ("about", detection.entity), ("reads", ", ".join(detection.reads)),
-        ("on", readable(detection.on)), ("measure", measure_words(detection.measure)), ("against", against_words(detection.against)),
-        ("score", readable(detection.score)), ("when", condition_words(detection.when)), ("evidence", ", ".join(detection.evidence) or "nothing more"),
+    return [
+        ("id", detection.id),
+        ("version", detection.version),
+        ("severity", detection.severity),
+        ("tier", f"{detection.tier}, {TIERS[detection.tier]}"),
+        ("about", detection.entity),
+        ("reads", ", ".join(detection.reads)),
+        ("on", readable(detection.on)),
+        ("measure", measure_words(detection.measure)),
+        ("against", against_words(detection.against)),
+        ("score", readable(detection.score)),
+        ("when", condition_words(detection.when)),
+        ("evidence", ", ".join(detection.evidence) or "nothing more"),
         ("tags", ", ".join(detection.tags) or "none"),
-    ]  # fmt: skip
-    return facts
+    ]

@@ -5,6 +5,7 @@ Enters: values of any origin. Leaves: lines in which nothing an attacker wrote c
 """
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +17,6 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
-
-from tocsin.text import escape_terminal
 
 PIPED_WIDTH = 100
 LONGEST_TEXT = 200
@@ -49,6 +48,8 @@ def safe(value: Any, limit: int | None = LONGEST_TEXT) -> str:
     >>> safe("\x1b[31mred"), safe(None), safe("[red]")
     ('\\x1b[31mred', '-', '[red]')
     """
+    from tocsin.text import escape_terminal  # it imports Polars, for which `--help` does not wait
+
     return "-" if value is None else escape_terminal(str(value), limit=limit)
 
 
@@ -140,7 +141,9 @@ def lay_out(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width:
 
     while missing() > 0 and any(one.column.rank for one in laid):
         laid.remove(max(laid, key=lambda one: one.column.rank))
-    for one in sorted(laid, key=lambda one: (one.column.fold, one.natural - one.width)):  # whom little is missing, first
+    for one in sorted(
+        laid, key=lambda one: (one.column.fold, one.natural - one.width)
+    ):  # whom little is missing, first
         one.width += max(0, min(one.natural - one.width, -missing()))
     return laid
 
@@ -170,15 +173,26 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], wid
     laid = lay_out(rows, columns, width)
     shown = {one.column.key for one in laid}
     absent = [c.header for c in columns if c.key not in shown]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), title_justify="left", header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),
+        title_justify="left",
+        header_style="bold",
+    )
     table.title = Text(title, style="bold") if title else None
     table.caption_justify = "left"
     table.caption = Text(f"left out at this width: {', '.join(absent)}", style="dim") if absent else None
     for one in laid:
         table.add_column(
-            Text(one.column.header), justify="right" if one.column.right else "left", width=one.width,
-            no_wrap=not one.column.fold, overflow="fold" if one.column.fold else "ellipsis", style=one.column.style,
-        )  # fmt: skip
+            Text(one.column.header),
+            justify="right" if one.column.right else "left",
+            width=one.width,
+            no_wrap=not one.column.fold,
+            overflow="fold" if one.column.fold else "ellipsis",
+            style=one.column.style,
+        )
     for i in range(len(rows)):
         table.add_row(*(Text(one.cells[i]) for one in laid))
     return Trimmed(table)
@@ -192,7 +206,7 @@ def sparkline(values: Sequence[float], cells: int = 30) -> str:
     """
     if len(values) > cells:
         edges = [len(values) * i // cells for i in range(cells + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     top = max(values, default=0)
     return "".join(" " if v <= 0 else BLOCKS[max(0, min(7, round(v / top * 8) - 1))] for v in values)
 
@@ -210,7 +224,12 @@ def progress_bar(what: str, total: int | None, unit: str = "events") -> Iterator
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} " + unit),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=new_console(stderr=True), transient=True) as shown:
         task = shown.add_task(safe(what, 60), total=total)
         yield lambda done: shown.update(task, completed=done)

@@ -12,8 +12,24 @@ from rich.console import Console
 from rich.text import Text
 
 from tocsin.faces import export
-from tocsin.faces.options import Flag, ReferenceOptions, Several, Source, SourceOptions, SpanOptions, UsageError
-from tocsin.faces.options import gaps_of, instant, load_detections, open_events, open_references, strict_failed
+from tocsin.faces.options import (
+    LOOKING_UP,
+    READING,
+    SPAN,
+    Flag,
+    ReferenceOptions,
+    Several,
+    Source,
+    SourceOptions,
+    SpanOptions,
+    UsageError,
+    gaps_of,
+    instant,
+    load_detections,
+    open_events,
+    open_references,
+    strict_failed,
+)
 from tocsin.faces.source_report import reference_values, show_rejects, show_source, source_values
 from tocsin.faces.terminal import Column, make_table, moment, new_console, number, numeric, progress_bar, safe, whole
 
@@ -39,19 +55,29 @@ class ReportOptions:
     svg: Annotated[Path | None, Parameter(show=False)] = None
 
 
+REPORT = ReportOptions()
+
+
 def backtest(
     source: Source,
     /,
     *,
-    reading: SourceOptions = SourceOptions(),
-    looking_up: ReferenceOptions = ReferenceOptions(),
-    rules: Annotated[tuple[Path, ...], Several, Parameter(help="Rule files to run instead of the rules that ship. A rule file is code.", metavar="FILE.py")] = (),
-    span: SpanOptions = SpanOptions(),
+    reading: SourceOptions = READING,
+    looking_up: ReferenceOptions = LOOKING_UP,
+    rules: Annotated[
+        tuple[Path, ...],
+        Several,
+        Parameter(help="Rule files to run instead of the rules that ship. A rule file is code.", metavar="FILE.py"),
+    ] = (),
+    span: SpanOptions = SPAN,
     compare: Annotated[
-        tuple[Path, Path] | None, Parameter(help="Replay both rule files; show findings gained and lost.", metavar="OLD.py NEW.py", negative=())
+        tuple[Path, Path] | None,
+        Parameter(help="Replay both rule files; show findings gained and lost.", metavar="OLD.py NEW.py", negative=()),
     ] = None,
-    compat: Annotated[Literal["notebook"] | None, Parameter(help="Use the workshop notebook's own arithmetic where it differs.")] = None,
-    report: ReportOptions = ReportOptions(),
+    compat: Annotated[
+        Literal["notebook"] | None, Parameter(help="Use the workshop notebook's own arithmetic where it differs.")
+    ] = None,
+    report: ReportOptions = REPORT,
 ) -> int:
     """Replay rules over a history: each event is compared only with what was known before it.
 
@@ -64,7 +90,12 @@ def backtest(
         raise UsageError("--compare names its two rule files itself; leave --rules out.")
     export.check_target(report.out)
     export.check_target(report.svg, (".svg",))
-    options: dict[str, Any] = {"since": instant(span.since, "--since"), "until": instant(span.until, "--until"), "gaps": gaps_of(span.gap), "compat": compat}
+    options: dict[str, Any] = {
+        "since": instant(span.since, "--since"),
+        "until": instant(span.until, "--until"),
+        "gaps": gaps_of(span.gap),
+        "compat": compat,
+    }
     sets = [load_detections((f,)) for f in compare] if compare else [load_detections(rules)]
     events, refs = open_events(source, reading), open_references(looking_up)
     if strict_failed(events, reading):
@@ -82,7 +113,9 @@ def backtest(
     return 0
 
 
-def _replay(detections: "tuple[Detection, ...]", events: "Events", refs: "References | None", options: dict[str, Any]) -> "Backtest":
+def _replay(
+    detections: "tuple[Detection, ...]", events: "Events", refs: "References | None", options: dict[str, Any]
+) -> "Backtest":
     from tocsin.engine.replay import backtest as run
 
     with progress_bar(f"replaying {events.name}", events.counts.accepted) as progress:
@@ -97,7 +130,13 @@ def _compared(past: "list[Backtest]") -> "Comparison | None":
     return compare(past[0], past[1])
 
 
-def _show(events: "Events", refs: "References | None", past: "Backtest", report: ReportOptions, comparison: "Comparison | None") -> None:
+def _show(
+    events: "Events",
+    refs: "References | None",
+    past: "Backtest",
+    report: ReportOptions,
+    comparison: "Comparison | None",
+) -> None:
     console = new_console(record=report.svg is not None)
     show_source(console, events, refs)
     _show_history(console, past)
@@ -117,7 +156,11 @@ def _show(events: "Events", refs: "References | None", past: "Backtest", report:
 def _show_history(console: Console, past: "Backtest") -> None:
     counts = past.counts
     told = [f"{whole(counts['late'])} late", f"{whole(counts['duplicate'])} duplicates"]
-    told += [f"{whole(counts[key])} {words}" for key, words in (("conflict", "duplicates with other content"), ("future", "in the future")) if counts[key]]
+    told += [
+        f"{whole(counts[key])} {words}"
+        for key, words in (("conflict", "duplicates with other content"), ("future", "in the future"))
+        if counts[key]
+    ]
     console.print(f"{number(past.days)} days of history; {', '.join(told)}, {whole(counts['rejected'])} rejected")
     console.print()
 
@@ -148,8 +191,16 @@ def detection_rows(past: "Backtest") -> list[dict[str, Any]]:
     rows = past.by_detection().to_dicts()
     for row in rows:
         tally = past.state.tallies.get(row["detection"])
-        reasons = {r: n for r, n in tally.unscored.items() if r != "error" and n} if tally and row["fired"] is not None else {}
-        row |= {"unscored_reasons": reasons, "late": reasons.get("late", 0), "run": row["detection"] not in past.engine.skipped}
+        reasons = (
+            {r: n for r, n in tally.unscored.items() if r != "error" and n}
+            if tally and row["fired"] is not None
+            else {}
+        )
+        row |= {
+            "unscored_reasons": reasons,
+            "late": reasons.get("late", 0),
+            "run": row["detection"] not in past.engine.skipped,
+        }
         row["idle"] = _why_idle(row["detection"], past) if row["events"] == 0 else ""
         del row["unscored_why"]
     return rows
@@ -176,15 +227,23 @@ def _show_detections(console: Console, past: "Backtest") -> None:
         console.print(make_table(run, columns, console.width, "By detection"))
     for row in run:
         if row["unscored_reasons"]:
-            reasons = ", ".join(f"{whole(n)} {r}" for r, n in sorted(row["unscored_reasons"].items(), key=lambda x: -x[1]))
+            reasons = ", ".join(
+                f"{whole(n)} {r}" for r, n in sorted(row["unscored_reasons"].items(), key=lambda x: -x[1])
+            )
             console.print(Text.assemble("  unscored ", (safe(row["detection"]), "bold"), f": {reasons}"))
         if row["errors"]:
             console.print(Text.assemble("  error ", (safe(row["detection"]), "bold red"), f": {safe(row['note'])}"))
     for row in rows:
         if not row["run"]:
-            console.print(Text.assemble("  not run ", (safe(row["detection"]), "bold"), f": {safe(row['note']).removeprefix('not run: ')}"))
+            console.print(
+                Text.assemble(
+                    "  not run ", (safe(row["detection"]), "bold"), f": {safe(row['note']).removeprefix('not run: ')}"
+                )
+            )
         elif row["idle"]:
-            console.print(Text.assemble("  nothing to judge ", (safe(row["detection"]), "bold"), f": {safe(row['idle'])}"))
+            console.print(
+                Text.assemble("  nothing to judge ", (safe(row["detection"]), "bold"), f": {safe(row['idle'])}")
+            )
     console.print()
 
 
@@ -192,21 +251,31 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
     entities = past.top_entities(top).to_dicts()
     if entities:
         columns = [
-            Column("entity", "entity", least=16, style="bold"), Column("entity_kind", "kind", rank=4, least=8), numeric("detections", "rules"),
-            numeric("findings", "findings"), Column("first", "first", moment, rank=3), Column("last", "last", moment, rank=2),
+            Column("entity", "entity", least=16, style="bold"),
+            Column("entity_kind", "kind", rank=4, least=8),
+            numeric("detections", "rules"),
+            numeric("findings", "findings"),
+            Column("first", "first", moment, rank=3),
+            Column("last", "last", moment, rank=2),
             Column("fired", "detections", least=20, rank=1),
-        ]  # fmt: skip
+        ]
         console.print(make_table(entities, columns, console.width, "Entities with findings of most rules"))
         console.print()
     ranked = []
     for detection, rows in top_scores(past, top).items():
         told = [row for row in rows if row["score"]]  # nothing ranks among scores of zero
-        ranked += [{**row, "detection": "" if i else detection, "fires": "" if i else row["fires"]} for i, row in enumerate(told)]
+        ranked += [
+            {**row, "detection": "" if i else detection, "fires": "" if i else row["fires"]}
+            for i, row in enumerate(told)
+        ]
     if ranked:
         columns = [
-            Column("detection", "detection", least=24, style="bold"), Column("entity", "entity", least=16), numeric("score", "score", number),
-            Column("time", "when", moment, rank=1), Column("fires", "fires when", rank=2),
-        ]  # fmt: skip
+            Column("detection", "detection", least=24, style="bold"),
+            Column("entity", "entity", least=16),
+            numeric("score", "score", number),
+            Column("time", "when", moment, rank=1),
+            Column("fires", "fires when", rank=2),
+        ]
         console.print(make_table(ranked, columns, console.width, "Highest scores, fired or not"))
         console.print()
 
@@ -225,29 +294,53 @@ def top_scores(past: "Backtest", top: int) -> dict[str, list[dict[str, Any]]]:
 
 def _show_comparison(console: Console, comparison: "Comparison", top: int) -> None:
     columns = [
-        Column("detection", "detection", least=24, style="bold"), numeric("fired_old", "fired old"), numeric("fired_new", "new"),
-        numeric("gained", "gained"), numeric("lost", "lost"), numeric("alerts_a_day_old", "alerts/day old", number, rank=2),
+        Column("detection", "detection", least=24, style="bold"),
+        numeric("fired_old", "fired old"),
+        numeric("fired_new", "new"),
+        numeric("gained", "gained"),
+        numeric("lost", "lost"),
+        numeric("alerts_a_day_old", "alerts/day old", number, rank=2),
         numeric("alerts_a_day_new", "new", number, rank=1),
-    ]  # fmt: skip
+    ]
     console.print(make_table(comparison.by_detection.to_dicts(), columns, console.width, "Old rules against new rules"))
     about = [
-        Column("detection_id", "detection", least=24, style="bold"), Column("entity", "entity", least=16), Column("time", "when", moment),
-        numeric("score", "score", number), Column("title", "title", least=20, rank=1),
-    ]  # fmt: skip
+        Column("detection_id", "detection", least=24, style="bold"),
+        Column("entity", "entity", least=16),
+        Column("time", "when", moment),
+        numeric("score", "score", number),
+        Column("title", "title", least=20, rank=1),
+    ]
     for title, frame in (("Gained", comparison.gained), ("Lost", comparison.lost)):
         if frame.height and top:
-            console.print(make_table(frame.head(top).to_dicts(), about, console.width, f"{title}: {whole(frame.height)}, the first {min(top, frame.height)}"))
+            console.print(
+                make_table(
+                    frame.head(top).to_dicts(),
+                    about,
+                    console.width,
+                    f"{title}: {whole(frame.height)}, the first {min(top, frame.height)}",
+                )
+            )
     console.print()
 
 
 def _document(
-    events: "Events", refs: "References | None", past: "Backtest", report: ReportOptions, comparison: "Comparison | None"
-) -> dict[str, Any]:  # fmt: skip
+    events: "Events",
+    refs: "References | None",
+    past: "Backtest",
+    report: ReportOptions,
+    comparison: "Comparison | None",
+) -> dict[str, Any]:
     document = {
-        "source": source_values(events), "references": reference_values(refs), "days": past.days, "counts": past.counts,
-        "detections": detection_rows(past), "findings": {"count": past.findings.height, "file": report.out},
-        "top_entities": export.rows_of(past.top_entities(report.top)), "top_scores": top_scores(past, report.top), "comparison": None,
-    }  # fmt: skip
+        "source": source_values(events),
+        "references": reference_values(refs),
+        "days": past.days,
+        "counts": past.counts,
+        "detections": detection_rows(past),
+        "findings": {"count": past.findings.height, "file": report.out},
+        "top_entities": export.rows_of(past.top_entities(report.top)),
+        "top_scores": top_scores(past, report.top),
+        "comparison": None,
+    }
     if comparison is not None:
         document["comparison"] = {
             "by_detection": export.rows_of(comparison.by_detection),

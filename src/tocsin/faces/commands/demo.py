@@ -35,13 +35,21 @@ def demo(
     from tocsin.runners.demo import LEAST_DAYS, LEAST_USERS, run_demo
 
     if users < LEAST_USERS or days < LEAST_DAYS:
-        raise UsageError(f"{users} users over {days} days do not hold all stories. Try at least {LEAST_USERS} users and {LEAST_DAYS} days.")
+        raise UsageError(
+            f"{users} users over {days} days do not hold all stories. Try at least {LEAST_USERS} users and {LEAST_DAYS} days."
+        )
     export.check_target(svg, (".svg",))
     with spinner(f"simulating {whole(users)} users over {whole(days)} days and replaying the rules"):
         report = run_demo(seed, folder, users, days)
     if json:
         stories = export.rows_of(report.to_frame())
-        body: dict[str, Any] = {"seed": seed, "events": report.events, "findings": report.findings, "passed": report.passed, "stories": stories}
+        body: dict[str, Any] = {
+            "seed": seed,
+            "events": report.events,
+            "findings": report.findings,
+            "passed": report.passed,
+            "stories": stories,
+        }
         export.print_json("demo", body | {"innocents": export.rows_of(report.traps)})
     else:
         _show(report, svg)
@@ -52,24 +60,47 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     console = new_console(record=svg is not None)
     console.print(
         f"{whole(report.events)} events of {whole(report.users)} users over {whole(report.days)} days (seed {report.seed}) simulated in "
-        f"{report.simulate_seconds:.1f} s; {whole(report.findings)} findings in {report.backtest_seconds:.1f} s, by a process without the truth"
+        f"{report.simulate_seconds:.1f} s; {whole(report.findings)} findings in "
+        f"{report.backtest_seconds:.1f} s, by a process without the truth"
     )
     console.print()
     rows = [_row(row) for row in report.to_frame().to_dicts()]
     columns = [
-        Column("story", "story", least=12, style="bold"), Column("detection", "detection", least=20, rank=2), numeric("planted", "planted"),
-        numeric("found", "found"), numeric("wrong", "wrong"), numeric("innocents", "traps", rank=3),
-        Column("recall", "recall (floor)", right=True, rank=1), Column("precision", "precision (floor)", right=True, rank=1), Column("verdict", ""),
-    ]  # fmt: skip
-    console.print(make_table(rows, columns, console.width, "Stories, counted in users: planted, found, wrongly flagged, of these innocent traps"))
+        Column("story", "story", least=12, style="bold"),
+        Column("detection", "detection", least=20, rank=2),
+        numeric("planted", "planted"),
+        numeric("found", "found"),
+        numeric("wrong", "wrong"),
+        numeric("innocents", "traps", rank=3),
+        Column("recall", "recall (floor)", right=True, rank=1),
+        Column("precision", "precision (floor)", right=True, rank=1),
+        Column("verdict", ""),
+    ]
+    console.print(
+        make_table(
+            rows,
+            columns,
+            console.width,
+            "Stories, counted in users: planted, found, wrongly flagged, of these innocent traps",
+        )
+    )
     console.print()
-    traps = [Column("trap", "innocents", style="bold"), numeric("users", "users"), numeric("flagged", "flagged"), Column("detections", "by", least=20, rank=1)]
+    traps = [
+        Column("trap", "innocents", style="bold"),
+        numeric("users", "users"),
+        numeric("flagged", "flagged"),
+        Column("detections", "by", least=20, rank=1),
+    ]
     console.print(make_table(report.traps.to_dicts(), traps, console.width, "Innocent look-alikes"))
     console.print()
     for result in report.results:
         if result.missed and result.answer.detection:
             console.print(f"missed of {safe(result.answer.story)}: {safe(', '.join(result.missed))}")
-    verdict = Text("Every rule is at or above its floors.", style="bold green") if report.passed else Text("Below a floor.", style="bold red")
+    verdict = (
+        Text("Every rule is at or above its floors.", style="bold green")
+        if report.passed
+        else Text("Below a floor.", style="bold red")
+    )
     console.print(verdict)
     files = [safe(report.folder / name) for name in ("events.parquet", "geo.csv.gz", "threats.csv")]
     console.print(f"Look further: tocsin backtest {files[0]} --geo {files[1]} --threats {files[2]}", soft_wrap=True)
@@ -82,8 +113,11 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     answered = row["detection"] is not None
     return row | {
-        "detection": row["detection"] or "none yet", "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})" if answered else "",
+        "detection": row["detection"] or "none yet",
+        "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})" if answered else "",
         "precision": f"{share(row['precision'])} ({share(row['precision_floor'])})" if answered else "",
-        "verdict": "" if not answered else "ok" if row["passed"] else "BELOW", "found": row["found"] if answered else None,
-        "wrong": row["wrong"] if answered else None, "innocents": row["innocents"] if answered else None,
-    }  # fmt: skip
+        "verdict": "" if not answered else "ok" if row["passed"] else "BELOW",
+        "found": row["found"] if answered else None,
+        "wrong": row["wrong"] if answered else None,
+        "innocents": row["innocents"] if answered else None,
+    }

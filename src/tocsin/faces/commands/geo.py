@@ -15,13 +15,25 @@ from tocsin.faces.terminal import new_console, progress_bar, safe, whole
 geo = App(name="geo", help="Tables that say where an address is.")
 
 
-@geo.command(name="import", help_epilogue="Examples:\n  tocsin geo import city.mmdb city.parquet\n  tocsin backtest mail.jsonl.gz --geo city.parquet")
+@geo.command(
+    name="import",
+    help_epilogue="Examples:\n  tocsin geo import city.mmdb city.parquet\n  tocsin backtest mail.jsonl.gz --geo city.parquet",
+)
 def import_geo(
-    source: Annotated[Path, Parameter(name="SOURCE", help="CSV (.gz, .zst) with lo_addr, hi_addr, latitude, longitude, country_iso_code, city_name; Parquet; MMDB.")],
+    source: Annotated[
+        Path,
+        Parameter(
+            name="SOURCE",
+            help="CSV (.gz, .zst) with lo_addr, hi_addr, latitude, longitude, country_iso_code, city_name; Parquet; MMDB.",
+        ),
+    ],
     target: Annotated[Path, Parameter(name="TARGET", help="The file to write: .parquet")],
     /,
     *,
-    valid_from: Annotated[str | None, Parameter(help="The table is one of several versions, to be used from this time on.", metavar="TIME")] = None,
+    valid_from: Annotated[
+        str | None,
+        Parameter(help="The table is one of several versions, to be used from this time on.", metavar="TIME"),
+    ] = None,
 ) -> int:
     """Import a geo table: check its ranges, merge neighbours, write one Parquet file."""
     from tocsin.geo import geo_import
@@ -29,10 +41,14 @@ def import_geo(
     export.check_target(target, (".parquet",))
     since = instant(valid_from, "--valid-from")
     with progress_bar(f"importing {source.name}", None, "ranges") as tick:
-        table = geo_import(source, target, valid_from=since, progress=None if tick is None else lambda done, _total: tick(done))
-    known = {name: table.frame[name].n_unique() for name in ("country_iso_code", "city_name")}
+        table = geo_import(
+            source, target, valid_from=since, progress=None if tick is None else lambda done, _total: tick(done)
+        )
+    countries, cities = (whole(table.frame[name].n_unique()) for name in ("country_iso_code", "city_name"))
     console = new_console()
-    console.print(f"{whole(table.frame.height)} ranges, {whole(known['country_iso_code'])} countries, {whole(known['city_name'])} cities written to {safe(target)}")
+    console.print(
+        f"{whole(table.frame.height)} ranges, {countries} countries, {cities} cities written to {safe(target)}"
+    )
     for text in (table.notes.get("attribution"), table.notes.get("source")):
         if text:
             console.print(safe(text))

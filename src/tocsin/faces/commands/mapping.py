@@ -23,12 +23,18 @@ mapping = App(name="map", help="Say how a source's own fields become the standar
 SHOWN_REJECTS = 10
 
 
-@mapping.command(help_epilogue="Examples:\n  tocsin map init vpn.csv --out vpn.toml\n  tocsin backtest vpn.csv --map vpn.toml")
+@mapping.command(
+    help_epilogue="Examples:\n  tocsin map init vpn.csv --out vpn.toml\n  tocsin backtest vpn.csv --map vpn.toml"
+)
 def init(
-    sample: Annotated[str, Parameter(name="SAMPLE", help="File, folder or glob; its first two megabytes are looked at.")],
+    sample: Annotated[
+        str, Parameter(name="SAMPLE", help="File, folder or glob; its first two megabytes are looked at.")
+    ],
     /,
     *,
-    out: Annotated[Path | None, Parameter(help="Write the mapping to this file instead of printing it.", metavar="FILE.toml")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Write the mapping to this file instead of printing it.", metavar="FILE.toml")
+    ] = None,
     force: Annotated[bool, Flag, Parameter(help="Overwrite the file of --out.")] = False,
     name: Annotated[str | None, Parameter(help="Name of the source. Default: the file's.")] = None,
     zone: Annotated[str | None, Parameter(help="Time zone of times that name none.")] = None,
@@ -61,7 +67,11 @@ def _preview(proposal: "MappingProposal", width: int) -> list[str]:
         lines += ["", f"The first {proposal.preview.height} mapped rows:", *_rendered(proposal.preview, width)]
     if proposal.rejects.height:
         shown = proposal.rejects.head(SHOWN_REJECTS)
-        lines += ["", f"{whole(proposal.rejects.height)} rejects, the first {shown.height}:", *_rendered(shown.drop("file"), width)]
+        lines += [
+            "",
+            f"{whole(proposal.rejects.height)} rejects, the first {shown.height}:",
+            *_rendered(shown.drop("file"), width),
+        ]
     return lines
 
 
@@ -71,8 +81,13 @@ def _rendered(frame: "pl.DataFrame", width: int) -> list[str]:
 
     # Ids say least and go first; of the rest, what stands last. Times, numbers and addresses are never cut.
     ranks = {name: len(frame.columns) if name == "event_id" else rank for rank, name in enumerate(frame.columns)}
-    columns = [Column(name, safe(name), _cell, rank=ranks[name], least=12 if frame.schema[name] == pl.String else None) for name in frame.columns]
-    console = Console(file=io.StringIO(), width=max(width, 40), markup=False, highlight=False, emoji=False, color_system=None)
+    columns = [
+        Column(name, safe(name), _cell, rank=ranks[name], least=12 if frame.schema[name] == pl.String else None)
+        for name in frame.columns
+    ]
+    console = Console(
+        file=io.StringIO(), width=max(width, 40), markup=False, highlight=False, emoji=False, color_system=None
+    )
     console.print(make_table(frame.to_dicts(), columns, console.width))
     return console.file.getvalue().rstrip().splitlines()  # type: ignore[attr-defined, no-any-return]
 

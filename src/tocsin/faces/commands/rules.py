@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tocsin.runners.rulefiles import ExampleResult
 
 FAILED = 1
-Files = Annotated[tuple[Path, ...], Parameter(name="FILE", help="Rule files; without any, the rules that ship. A rule file is code.")]
+Files = Annotated[
+    tuple[Path, ...], Parameter(name="FILE", help="Rule files; without any, the rules that ship. A rule file is code.")
+]
 AsJson = Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")]
 rules = App(name="rules", help="List, show, check and test rules.")
 
@@ -33,18 +35,28 @@ def list_rules(files: Files = (), /, *, json: AsJson = False) -> int:
         return 0
     console = new_console()
     columns = [
-        Column("id", "rule", least=24, style="bold"), Column("severity", "severity"), numeric("tier", "tier"), Column("entity", "about", rank=2),
+        Column("id", "rule", least=24, style="bold"),
+        Column("severity", "severity"),
+        numeric("tier", "tier"),
+        Column("entity", "about", rank=2),
         Column("title", "title", least=24, rank=1),
-    ]  # fmt: skip
+    ]
     console.print(make_table(rows, columns, console.width))
     return 0
 
 
 def _summary(d: "Detection") -> dict[str, Any]:
     return {
-        "id": d.id, "version": d.version, "severity": d.severity, "tier": d.tier, "entity": d.entity, "title": d.title, "reads": d.reads,
-        "tags": list(d.tags), "examples": len(d.examples),
-    }  # fmt: skip
+        "id": d.id,
+        "version": d.version,
+        "severity": d.severity,
+        "tier": d.tier,
+        "entity": d.entity,
+        "title": d.title,
+        "reads": d.reads,
+        "tags": list(d.tags),
+        "examples": len(d.examples),
+    }
 
 
 @rules.command(help_epilogue="Example:\n  tocsin rules show mail.volume-vs-self")
@@ -52,7 +64,11 @@ def show(
     rule: Annotated[str, Parameter(name="ID", help="The rule's id.")],
     /,
     *,
-    rules: Annotated[tuple[Path, ...], Several, Parameter(help="Rule files to look in instead of the rules that ship.", metavar="FILE.py")] = (),
+    rules: Annotated[
+        tuple[Path, ...],
+        Several,
+        Parameter(help="Rule files to look in instead of the rules that ship.", metavar="FILE.py"),
+    ] = (),
 ) -> int:
     """Show a rule: what it reads, counts and compares, when it fires, its false positives and examples."""
     from rich.table import Table
@@ -62,7 +78,10 @@ def show(
     (detection,) = pick(load_detections(rules), (rule,))
     console = new_console()
     console.print(Text(safe(detection.title, None), style="bold"))
-    console.print(Text(safe(detection.description, None)) if detection.description else "", end="\n\n" if detection.description else "\n")
+    console.print(
+        Text(safe(detection.description, None)) if detection.description else "",
+        end="\n\n" if detection.description else "\n",
+    )
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")
@@ -76,10 +95,15 @@ def show(
 
 @rules.command(help_epilogue="Example:\n  tocsin rules check mine.py --source mail.jsonl.gz")
 def check(
-    files: Annotated[tuple[Path, ...], Parameter(name="FILE", help="Rule files. A rule file is code: check only files you would run.")],
+    files: Annotated[
+        tuple[Path, ...],
+        Parameter(name="FILE", help="Rule files. A rule file is code: check only files you would run."),
+    ],
     /,
     *,
-    source: Annotated[str | None, Parameter(help="A source whose columns the rules may use beside the standard ones.")] = None,
+    source: Annotated[
+        str | None, Parameter(help="A source whose columns the rules may use beside the standard ones.")
+    ] = None,
 ) -> int:
     """Report every problem of rule files with file and line. Exit code 1 if there is any."""
     from tocsin.runners.rulefiles import check_rules
@@ -106,8 +130,8 @@ def _must_exist(file: Path) -> None:
         raise RuleError(f"no rule file {file}.{did_you_mean(file.name, near)}")
 
 
-@rules.command(help_epilogue="Example:\n  tocsin rules test mine.py")
-def test(files: Files = (), /, *, json: AsJson = False) -> int:
+@rules.command(name="test", help_epilogue="Example:\n  tocsin rules test mine.py")
+def run_examples(files: Files = (), /, *, json: AsJson = False) -> int:
     """Run the examples of rules: those that must fire and those that must not. Exit code 1 if one does otherwise."""
     from tocsin.runners.rulefiles import test_rules
 
@@ -117,23 +141,33 @@ def test(files: Files = (), /, *, json: AsJson = False) -> int:
     results = test_rules(detections)
     failed = [r for r in results if not r.passed]
     if json:
-        export.print_json("rules test", {"rules": len(detections), "examples": len(results), "failed": [_result(r) for r in failed]})
+        export.print_json(
+            "rules test", {"rules": len(detections), "examples": len(results), "failed": [_result(r) for r in failed]}
+        )
         return FAILED if failed else 0
     console = new_console()
     for result in failed:
         row = _result(result)
         expected = "must fire" if result.expected else "must not fire"
         told = f"error: {row['error']}" if row["error"] else "it fired" if result.fired else "it did not"
-        console.print(f"{safe(row['file'])}:{row['line']}: {safe(row['rule'])}: example {row['example']} {expected}; {safe(told, None)}", soft_wrap=True)
+        console.print(
+            f"{safe(row['file'])}:{row['line']}: {safe(row['rule'])}: example {row['example']} {expected}; {safe(told, None)}",
+            soft_wrap=True,
+        )
     console.print(f"{whole(len(detections))} rules, {whole(len(results))} examples, {whole(len(failed))} failed")
     return FAILED if failed else 0
 
 
 def _result(r: "ExampleResult") -> dict[str, Any]:
     return {
-        "rule": r.detection.id, "example": r.example_index + 1, "expected": r.expected, "fired": r.fired, "error": r.error,
-        "file": r.detection.where[0], "line": r.detection.where[1],
-    }  # fmt: skip
+        "rule": r.detection.id,
+        "example": r.example_index + 1,
+        "expected": r.expected,
+        "fired": r.fired,
+        "error": r.error,
+        "file": r.detection.where[0],
+        "line": r.detection.where[1],
+    }
 
 
 @rules.command(help_epilogue="Example:\n  tocsin rules docs docs/my-rules mine.py")

@@ -21,7 +21,9 @@ def simulate(
     seed: Annotated[int, Parameter(help="The same seed gives the same bytes.")] = 7,
     start: Annotated[str | None, Parameter(help="First day, a midnight in UTC.", metavar="DATE")] = None,
     stories: Annotated[bool, Parameter(help="Plant stories for rules to find; without them nothing happens.")] = True,
-    truth: Annotated[bool, Parameter(help="Write truth.json and population.parquet: what a detector must not see.")] = True,
+    truth: Annotated[
+        bool, Parameter(help="Write truth.json and population.parquet: what a detector must not see.")
+    ] = True,
     jsonl: Annotated[bool, Flag, Parameter(help="Write the events as JSONL too.")] = False,
 ) -> int:
     """Simulate mail and logins of users with habits of their own, with planted stories and innocent look-alikes."""

@@ -11,7 +11,18 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from tocsin.faces import export
-from tocsin.faces.options import Flag, ReferenceOptions, SourceOptions, UsageError, load_detections, open_events, open_references, strict_failed
+from tocsin.faces.options import (
+    LOOKING_UP,
+    READING,
+    Flag,
+    ReferenceOptions,
+    SourceOptions,
+    UsageError,
+    load_detections,
+    open_events,
+    open_references,
+    strict_failed,
+)
 from tocsin.faces.source_report import show_rejects, show_source, source_values
 from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, spinner
 
@@ -20,12 +31,16 @@ SHIPPED = "shipped"
 
 
 def verify(
-    rules: Annotated[str, Parameter(name="RULES", help=f'A rule file, or "{SHIPPED}" for the rules that ship. A rule file is code.')],
-    events: Annotated[str, Parameter(name="EVENTS", help="File, folder, glob or URL of events.", allow_leading_hyphen=True)],
+    rules: Annotated[
+        str, Parameter(name="RULES", help=f'A rule file, or "{SHIPPED}" for the rules that ship. A rule file is code.')
+    ],
+    events: Annotated[
+        str, Parameter(name="EVENTS", help="File, folder, glob or URL of events.", allow_leading_hyphen=True)
+    ],
     /,
     *,
-    reading: SourceOptions = SourceOptions(),
-    looking_up: ReferenceOptions = ReferenceOptions(),
+    reading: SourceOptions = READING,
+    looking_up: ReferenceOptions = LOOKING_UP,
     rows: Annotated[int, Parameter(help="How many events to use, from the first.")] = 100_000,
     seed: Annotated[int, Parameter(help="Of the random cuts, delays and repetitions.")] = 7,
     json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False,
@@ -47,15 +62,25 @@ def verify(
     with spinner(f"verifying {source.name}") as progress:
         report = run(detections, source, refs, seed=seed, rows=rows, progress=progress)
     if json:
-        body = {"source": source_values(source), "passed": report.passed, "runs": export.rows_of(report.runs), "first_difference": report.first_difference}
+        body = {
+            "source": source_values(source),
+            "passed": report.passed,
+            "runs": export.rows_of(report.runs),
+            "first_difference": report.first_difference,
+        }
         export.print_json("verify", body | {"not_run": report.skipped})
         return 0 if report.passed else FAILED
     console = new_console()
     show_source(console, source, refs)
     columns = [
-        Column("name", "run", least=24, style="bold"), numeric("batches", "batches"), numeric("events", "events", rank=2), numeric("compared", "scores"),
-        numeric("differences", "differences"), numeric("late", "late", rank=1), Column("note", "note", least=24, fold=True, rank=3),
-    ]  # fmt: skip
+        Column("name", "run", least=24, style="bold"),
+        numeric("batches", "batches"),
+        numeric("events", "events", rank=2),
+        numeric("compared", "scores"),
+        numeric("differences", "differences"),
+        numeric("late", "late", rank=1),
+        Column("note", "note", least=24, fold=True, rank=3),
+    ]
     named = report.runs.rename({"run": "name"}) if "run" in report.runs.columns else report.runs
     console.print(make_table(named.to_dicts(), columns, console.width))
     for rule, reason in report.skipped.items():
