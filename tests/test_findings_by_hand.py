@@ -146,10 +146,10 @@ def test_events_before_since_are_history_and_not_findings() -> None:
 
 
 def test_equal_measures_over_different_events_do_not_share_their_state() -> None:
-    logins = [mail | {"kind": "login"} for mail in days(9, 9, 9)]
+    logins = [mail | {"kind": "login"} for mail in days(4, 4, 20)]
     of_logins = rule(id="test.logins", on=tc.col("kind") == "login")
     past = tc.backtest([rule(), of_logins], events(days(2, 2, 7), logins))
-    assert past.findings.select("detection_id", "value").rows() == [("test.volume", 5.0)]
+    assert past.findings.select("detection_id", "value").rows() == [("test.volume", 5.0), ("test.logins", 9.0)]
 
 
 def test_the_notebooks_mean_includes_today_and_the_default_does_not() -> None:

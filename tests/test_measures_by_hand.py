@@ -136,6 +136,19 @@ def test_a_populations_quantile_does_not_depend_on_the_order_in_which_users_came
     assert found == [2.0, 2.0, 2.0]
 
 
+def test_a_populations_mean_is_the_same_to_the_last_bit_in_whatever_order_users_came() -> None:
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floats, so values are added in order of value."""
+    fit, found = tc.population(mean=True, at_least=1), []
+    for tenths in ((1, 2, 3), (3, 2, 1), (2, 3, 1)):
+        mails = [
+            at(i / 10 + j / 1000, user_id=f"u{i}", n=k if j == 0 else 0)
+            for i, k in enumerate(tenths)
+            for j in range(10)
+        ]
+        found.append(trace([*mails, at(1.5, n=0)], rule(tc.Mean("n", per="1d"), fit), "@ref.mean")[-1])
+    assert found == [(0.1 + 0.2 + 0.3) / 3] * 3
+
+
 def test_too_small_a_population_gives_nothing_to_compare_with() -> None:
     assert trace(crowd(1, 2), rule(tc.Count(per="1d"), tc.population(mean=True, at_least=3)), "@ref.mean")[-1] is None
 

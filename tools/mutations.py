@@ -98,7 +98,7 @@ WINDOW = (
     _hand("distinct.forgets-the-window", WINDOWS, "a = h1 ^ mix(d)", "a = h1",
           "a_value_counts_again_on_another_day_and_once_on_the_same"),
     _hand("population.without-order", WINDOWS, "    return np.sort(values[:n])", "    return values[:n]",
-          "a_populations_quantile_does_not_depend_on_the_order_in_which_users_came"),
+          "a_populations_mean_is_the_same_to_the_last_bit_in_whatever_order_users_came"),
 )
 STREAM = (
     _time("sliding.closed-at-its-old-end", STREAMS, "queue[tail & m, 0] <= t[i] - width", "queue[tail & m, 0] < t[i] - width",
