@@ -66,11 +66,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Answer:
-    """``fates`` in arrival order; ``columns[spec.id]`` is a list of (event_id, columns) in release order."""
+    """``fates`` in arrival order; ``columns[spec.id]`` is a list of (event_id, columns) in release order, as ``frame`` is."""
 
     fates: list[tuple[str, str]]
     columns: dict[str, list[tuple[str, Columns]]]
-    released: list[Judged] = field(repr=False, default_factory=list)
+    released: list[Judged]
+    frame: pl.DataFrame
 
 
 # ------------------------------------------------------------------------------------------ one set of events -> value
@@ -317,7 +318,7 @@ def answer(
     late = [j for j in judged if j.fate == "late"]
     frame = pl.DataFrame([j.row for j in [*released, *late]], schema=schema)
     columns = {s.id: answer_spec(s, released, late, frame, gaps) for s in specs}
-    return Answer([(j.row["event_id"], j.fate) for j in judged], columns, released)
+    return Answer([(j.row["event_id"], j.fate) for j in judged], columns, released, frame[: len(released)])
 
 
 def answer_spec(
@@ -367,11 +368,11 @@ def matching(spec: Spec, calendar: Calendar, rows: list[Judged], frame: pl.DataF
     """For each row its match, or None where it takes no part."""
     false = pl.lit(False)
     tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
-    flags = frame.select(**{k: e.fill_null(False) for k, e in tests.items()}, like=pl.int_range(pl.len())).rows()
+    flags = evaluated(frame, **{k: e.fill_null(False) for k, e in tests.items()})
     column = getattr(spec.against, "column", None) or getattr(spec.measure, "column", None)
     stateless = isinstance(spec.against, fits.Limit)
     found: list[Match | None] = []
-    for j, (on, num, den, _) in zip(rows, flags, strict=True):
+    for j, (on, num, den) in zip(rows, flags, strict=True):
         entity = j.row.get(spec.entity) if spec.entity else ""
         x = j.row.get(column) if column else 0
         measured = x is not None and not (isinstance(x, float) and math.isnan(x))
@@ -388,5 +389,12 @@ def fires(spec: Spec, row: Row, cells: Columns, schema: Mapping[str, Any]) -> bo
     """Is the score finite and above the threshold?"""
     assert spec.score is not None
     types = dict.fromkeys(cells, pl.Float64)
-    score = pl.DataFrame([row | cells], schema=dict(schema) | types).select(spec.score.cast(pl.Float64))[0, 0]
+    score = evaluated(pl.DataFrame([row | cells], schema=dict(schema) | types), score=spec.score.cast(pl.Float64))[0][0]
     return score is not None and math.isfinite(score) and score > spec.threshold
+
+
+def evaluated(frame: pl.DataFrame, **expressions: pl.Expr) -> list[tuple[Any, ...]]:
+    """The rows of a select. Never of one row alone: Polars divides one row by a constant differently than two."""
+    padded = pl.concat([frame, frame[-1:]], rechunk=True) if frame.height else frame
+    said = padded.select(**expressions, like=pl.int_range(pl.len())).rows()  # `like`: a literal alone has one row
+    return [row[:-1] for row in said[: frame.height]]

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from tests.oracle import Answer, Spec, calendar_of, outputs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from tests.oracle import Answer, Spec, calendar_of, evaluated, outputs
 
 
 @dataclass(frozen=True, order=True)
@@ -30,28 +27,28 @@ class Found:
     peak: float
 
 
-def scores(spec: Spec, said: Answer, schema: Mapping[str, Any]) -> list[float | None]:
+def scores(spec: Spec, said: Answer) -> list[float | None]:
     """In release order. NaN and infinity are no scores, nor is anything said about nobody."""
     assert spec.score is not None
-    if not said.released:
-        return []
-    cells = [columns for _, columns in said.columns[spec.id]]
-    made = {c: schema[c.removeprefix("@prev.")] if c.startswith("@prev.") else pl.Float64() for c in outputs(spec)}
-    rows = [j.row | c for j, c in zip(said.released, cells, strict=True)]
-    frame = pl.DataFrame(rows, schema=dict(schema) | made)
-    asked = frame.select(on=spec.on.fill_null(False), score=spec.score.cast(pl.Float64)).rows()
+    types = said.frame.schema
+    made = {c: types[c.removeprefix("@prev.")] if c.startswith("@prev.") else pl.Float64() for c in outputs(spec)}
+    cells = {c: [columns[c] for _, columns in said.columns[spec.id]] for c in made}
+    frame = said.frame.with_columns(pl.Series(c, cells[c], dtype=made[c]) for c in made)
+    asked = evaluated(frame, on=spec.on.fill_null(False), score=spec.score.cast(pl.Float64))
     return [
-        score if on and score is not None and math.isfinite(score) and row.get(spec.entity or "") is not None else None
-        for (on, score), row in zip(asked, rows, strict=True)
+        score
+        if on and score is not None and math.isfinite(score) and j.row.get(spec.entity or "") is not None
+        else None
+        for (on, score), j in zip(asked, said.released, strict=True)
     ]
 
 
-def findings(spec: Spec, said: Answer, schema: Mapping[str, Any]) -> list[Found]:
+def findings(spec: Spec, said: Answer, scored: list[float | None]) -> list[Found]:
     """What fires, in release order; in a window the first event that crosses, with the highest score of them all."""
     calendar = calendar_of(spec) if getattr(spec.measure, "per", None) else None
     firing: dict[Any, Found] = {}
     highest: dict[Any, float] = {}
-    for j, score in zip(said.released, scores(spec, said, schema), strict=True):
+    for j, score in zip(said.released, scored, strict=True):
         if score is None:
             continue
         entity = j.row[spec.entity or ""]

@@ -20,7 +20,8 @@ from tests.oracle_time import End, Idle, Record, to_us
 from tests.strategies import SCHEMA, SKEW_US, Case
 from tocsin import engine as face
 from tocsin.detection import Detection, score
-from tocsin.engine import Engine, State
+from tocsin.engine import Engine
+from tocsin.engine.saved import load_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,10 +51,17 @@ class Ran:
         self.findings += output.findings.to_dicts()
         self.peaks |= dict(output.peaks.select("finding_id", "peak_score").rows())
 
+    def mine(self, spec: Spec) -> list[dict[str, Any]]:
+        """The findings of one spec, with their last peaks."""
+        name = detection_id(spec)
+        return [self._final(f) for f in self.findings if f["detection_id"] == name]
+
+    def _final(self, finding: dict[str, Any]) -> dict[str, Any]:
+        return finding | {"peak_score": self.peaks.get(finding["finding_id"], finding["peak_score"])}
+
     def found(self) -> list[dict[str, Any]]:
         """The findings, each with the peak its window came to in the end, in an order of their own."""
-        final = [f | {"peak_score": self.peaks.get(f["finding_id"], f["peak_score"])} for f in self.findings]
-        return sorted(final, key=lambda f: f["finding_id"])
+        return sorted(map(self._final, self.findings), key=lambda f: f["finding_id"])
 
     def rows(self, spec: Spec) -> dict[str, list[Columns]]:
         """The columns of one spec by event id, under the reference's names."""
@@ -120,8 +128,9 @@ def run(case: Case, cuts: Iterable[int] = (), *, saves: Iterable[int] = (), fold
         if i in saves:
             assert folder is not None
             path = folder / f"state-{i}"
-            state.save(path)
-            made, state = engine(case), State.load(path)
+            save_state(state, path)
+            made = engine(case)
+            state = load_state(made, path)
         state, output = made.step(state, _control(piece))
         ran.add(output)
     return ran
@@ -145,6 +154,14 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b if a is None or b is None else a == b
 
 
+def agree(case: Case, want: Answer, got: Ran, only: set[str] | None = None) -> None:
+    """Fail with the first difference, in words."""
+    __tracebackhide__ = True
+    found = difference(case, want, got, only)
+    if found is not None:
+        raise AssertionError(found)
+
+
 def difference(case: Case, want: Answer, got: Ran, only: set[str] | None = None) -> str | None:
     """The first difference in words, or None. `only` limits the comparison to the columns of some event ids."""
     if only is None and want.fates != got.fates:
@@ -155,7 +172,8 @@ def difference(case: Case, want: Answer, got: Ran, only: set[str] | None = None)
     for spec in case.specs:
         found = _columns_differ(spec, want, got, only)
         if found is None and only is None:
-            found = _scores_differ(spec, want, got) or _findings_differ(spec, want, got)
+            scored = scores(spec, want)
+            found = _scores_differ(spec, want, got, scored) or _findings_differ(spec, want, got, scored)
         if found is not None:
             return f"{spec.id} {_named(spec)}\n  {found}"
     return None
@@ -173,14 +191,16 @@ def _columns_differ(spec: Spec, want: Answer, got: Ran, only: set[str] | None) -
         if len(answers) != len(wanted[event_id]):
             return f"{event_id}: expected {len(wanted[event_id])} trace rows, engine gave {answers}"
         for w, g in zip(wanted[event_id], answers, strict=True):
+            if w == g:  # the fast way: true only if nothing differs and nothing is NaN
+                continue
             for column, value in w.items():
                 if not same(value, g[column]):
                     return f"{event_id} {column}: expected {value!r}, engine {g[column]!r}"
     return None
 
 
-def _scores_differ(spec: Spec, want: Answer, got: Ran) -> str | None:
-    every = zip(want.released, scores(spec, want, SCHEMA), strict=True)
+def _scores_differ(spec: Spec, want: Answer, got: Ran, scored: list[float | None]) -> str | None:
+    every = zip(want.released, scored, strict=True)
     wanted = [(j.row["event_id"], score) for j, score in every if score is not None]
     said = got.scores[detection_id(spec)]
     if wanted == said:
@@ -189,11 +209,11 @@ def _scores_differ(spec: Spec, want: Answer, got: Ran) -> str | None:
     return f"score: expected {odd[0][0]}, engine {odd[0][1]}"
 
 
-def _findings_differ(spec: Spec, want: Answer, got: Ran) -> str | None:
-    wanted = sorted(findings(spec, want, SCHEMA))
-    mine = [f for f in got.found() if f["detection_id"] == detection_id(spec)]
+def _findings_differ(spec: Spec, want: Answer, got: Ran, scored: list[float | None]) -> str | None:
+    wanted = sorted(findings(spec, want, scored))
     said = sorted(
-        Found(spec.id, f["entity"], f["event_id"], to_us(f["time"]), f["score"], f["peak_score"]) for f in mine
+        Found(spec.id, f["entity"], f["event_id"], to_us(f["time"]), f["score"], f["peak_score"])
+        for f in got.mine(spec)
     )
     if wanted == said:
         return None

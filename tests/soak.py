@@ -17,7 +17,7 @@ from tocsin import fits, measures
 ZONE = "America/Denver"
 START_US = 1_771_000_000_000_000  # 2026-02-13; the clock goes forward on 8 March
 DAYS = 45
-RARE = 1e6  # a score that hardly any event has; a hundred thousand findings would prove nothing more
+RARE, HIGH = 1e6, 4.0  # scores that few events have; a hundred thousand findings would prove nothing more
 
 
 def soak_case(seed: int, events: int) -> Case:
@@ -79,4 +79,4 @@ def soak_specs() -> list[Spec]:
     ]
     users += [Spec("x", EVERY, "user_id", None, fits.limit("size", quantile=0.999, windows=7, at_least=100, zone=ZONE))]
     made = [scored(Spec(f"s{i}", s.on, s.entity, s.measure, s.against)) for i, s in enumerate(users)]
-    return [replace(s, threshold=RARE if s.against is None else s.threshold) for s in made]
+    return [replace(s, threshold=RARE if s.against is None else HIGH) for s in made]

@@ -255,7 +255,7 @@ def scored(spec: Spec) -> Spec:
         assert isinstance(spec.against, fits.Limit)
         score = pl.col(spec.against.column) - pl.col("@ref.limit")
     elif isinstance(spec.measure, measures.Previous):
-        score = (pl.col("timestamp") - pl.col("@prev.timestamp")).dt.total_microseconds() / 1e6
+        score = (pl.col("timestamp") - pl.col("@prev.timestamp")).dt.total_microseconds()
     elif spec.against is not None:
         score = pl.col("@value") / pl.col(spec.against.outputs[0])
     else:
