@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     try:
-        code = app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        code = app(words, console=new_console(), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         return _complain(f"{error}\nTry: tocsin {' '.join([*(error.command_chain or ()), '--help'])}", USAGE)

@@ -170,7 +170,7 @@ def _severity(value: Any) -> str:
 
 
 _DETECTIONS = [
-    Column("detection", "detection", least=24, style="bold"),
+    Column("detection", "detection", least=40, style="bold"),
     Column("severity", "severity", _severity, rank=6),
     numeric("tier", "tier", rank=7),
     numeric("events", "events", rank=5),
@@ -251,7 +251,7 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
     entities = past.top_entities(top).to_dicts()
     if entities:
         columns = [
-            Column("entity", "entity", least=16, style="bold"),
+            Column("entity", "entity", least=40, style="bold"),
             Column("entity_kind", "kind", rank=4, least=8),
             numeric("detections", "rules"),
             numeric("findings", "findings"),
@@ -270,8 +270,8 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
         ]
     if ranked:
         columns = [
-            Column("detection", "detection", least=24, style="bold"),
-            Column("entity", "entity", least=16),
+            Column("detection", "detection", least=40, style="bold"),
+            Column("entity", "entity", least=40),
             numeric("score", "score", number),
             Column("time", "when", moment, rank=1),
             Column("fires", "fires when", rank=2),
@@ -294,7 +294,7 @@ def top_scores(past: "Backtest", top: int) -> dict[str, list[dict[str, Any]]]:
 
 def _show_comparison(console: Console, comparison: "Comparison", top: int) -> None:
     columns = [
-        Column("detection", "detection", least=24, style="bold"),
+        Column("detection", "detection", least=40, style="bold"),
         numeric("fired_old", "fired old"),
         numeric("fired_new", "new"),
         numeric("gained", "gained"),
@@ -304,8 +304,8 @@ def _show_comparison(console: Console, comparison: "Comparison", top: int) -> No
     ]
     console.print(make_table(comparison.by_detection.to_dicts(), columns, console.width, "Old rules against new rules"))
     about = [
-        Column("detection_id", "detection", least=24, style="bold"),
-        Column("entity", "entity", least=16),
+        Column("detection_id", "detection", least=40, style="bold"),
+        Column("entity", "entity", least=40),
         Column("time", "when", moment),
         numeric("score", "score", number),
         Column("title", "title", least=20, rank=1),

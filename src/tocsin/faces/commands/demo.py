@@ -67,11 +67,12 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     rows = [_row(row) for row in report.to_frame().to_dicts()]
     columns = [
         Column("story", "story", least=12, style="bold"),
-        Column("detection", "detection", least=20, rank=2),
+        Column("detection", "detection", least=40, rank=2),
         numeric("planted", "planted"),
         numeric("found", "found"),
         numeric("wrong", "wrong"),
         numeric("innocents", "traps", rank=3),
+        numeric("in_top", "in top", rank=4),
         Column("recall", "recall (floor)", right=True, rank=1),
         Column("precision", "precision (floor)", right=True, rank=1),
         Column("verdict", ""),
@@ -81,8 +82,11 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
             rows,
             columns,
             console.width,
-            "Stories, counted in users: planted, found, wrongly flagged, of these innocent traps",
+            "Stories, counted in users",
         )
+    )
+    console.print(
+        "wrong: flagged without cause; traps: innocents among them; in top: planted users among as many highest scores"
     )
     console.print()
     traps = [

@@ -80,7 +80,7 @@ def fit(
     console = new_console()
     show_source(console, events, refs)
     columns = [
-        Column("rule", "rule", least=24, style="bold"),
+        Column("rule", "rule", least=40, style="bold"),
         numeric("tier", "tier", rank=2),
         numeric("rows", "rows"),
         Column("valid_from", "valid from (UTC)", moment),

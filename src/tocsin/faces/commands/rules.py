@@ -35,7 +35,7 @@ def list_rules(files: Files = (), /, *, json: AsJson = False) -> int:
         return 0
     console = new_console()
     columns = [
-        Column("id", "rule", least=24, style="bold"),
+        Column("id", "rule", least=40, style="bold"),
         Column("severity", "severity"),
         numeric("tier", "tier"),
         Column("entity", "about", rank=2),

@@ -73,7 +73,7 @@ def verify(
     console = new_console()
     show_source(console, source, refs)
     columns = [
-        Column("name", "run", least=24, style="bold"),
+        Column("name", "run", least=30, style="bold"),
         numeric("batches", "batches"),
         numeric("events", "events", rank=2),
         numeric("compared", "scores"),
