@@ -1,7 +1,7 @@
 """Small helpers over Polars expressions that rules are made of.
 
-Enters: Polars expressions. Leaves: canonical text (for hashes and for sharing equal work) and the columns an
-expression reads. Layer: ground floor.
+Enters: Polars expressions. Leaves: canonical text (for hashes and for sharing equal work) the columns an
+expression reads, and its value for each row of a frame. Layer: ground floor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import hashlib
 import json
 
 import polars as pl
+
+from tocsin.errors import RuleError
 
 SIGIL = "@"
 """Columns that the engine makes (``@value``, ``@score``, ``@ref.mean``) start with this, so no event column can hide them."""
@@ -38,3 +40,27 @@ def columns_read(*expressions: pl.Expr) -> list[str]:
     """
     names = {n for e in expressions for n in e.meta.root_names()}
     return sorted(n for n in names if not n.startswith(SIGIL))
+
+
+def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
+    """Return an expression's value for each row of a frame; a literal is repeated.
+
+    The columns go in as whole arrays in one chunk, a lone row twice. Polars divides an array by a literal through the
+    literal's reciprocal, but divides truly where the array (or a chunk of it) is one long or is held as one repeated
+    value, so the same row could differ in its last bit with the company it came in.
+
+    >>> frame = pl.DataFrame({"us": [7_200_000_001] * 5})
+    >>> evaluate(frame[:1], pl.col("us") / 1e6)[0] == evaluate(frame, pl.col("us") / 1e6)[0]
+    True
+    """
+    n = frame.height
+    names = [c for c in expression.meta.root_names() if c in frame.columns] or frame.columns[:1]
+    columns = [frame[c].rechunk() for c in dict.fromkeys(names)]
+    scope = pl.DataFrame([pl.concat([c, c], rechunk=True) for c in columns] if n == 1 else columns)
+    result = scope.select(expression.alias("value"))["value"]
+    if len(result) == scope.height:
+        return result[:n]
+    if len(result) == 1:
+        return pl.repeat(result[0], n, dtype=result.dtype, eager=True)
+    msg = f"gives {len(result)} values for {scope.height} events; an expression of a rule gives one for each."
+    raise RuleError(msg)

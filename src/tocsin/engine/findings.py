@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tocsin.expressions import digest
+from tocsin.expressions import digest, evaluate
 from tocsin.fits import Fit
 from tocsin.hashing import hash_column
 from tocsin.kernels.streams import first_of_window
@@ -123,7 +123,7 @@ def _write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Dat
         _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version), severity=pl.lit(detection.severity),
         tier=pl.lit(detection.tier, pl.Int8), title=pl.lit(detection.title), entity_kind=pl.lit(detection.entity),
         entity=pl.col(detection.entity).cast(pl.String), time=pl.col("timestamp"), window_start=start, window_end=end,
-        score=pl.col("@score"), threshold=detection.when.threshold.cast(pl.Float64), value=value, peak_score=pl.col("@score"),
+        score=pl.col("@score"), threshold=evaluate(rows, detection.when.threshold).cast(pl.Float64), value=value, peak_score=pl.col("@score"),
         evidence=evidence, table_digest=_table_digest(detection, rows, refs_digest), event_id=pl.col("event_id"),
         suppressed_by=pl.lit(None, pl.String), **optional,
     )  # fmt: skip

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from tocsin.expressions import evaluate
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -69,16 +71,8 @@ def _failed(scope: pl.DataFrame, message: str, n: int) -> Scored:
     return Scored(scope, np.full(scope.height, np.nan), np.zeros(scope.height, np.bool_), {"error": n} if n else {}, message)
 
 
-def _column(scope: pl.DataFrame, expression: pl.Expr, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
-    """Evaluate an expression over a frame; a literal is repeated."""
-    result = scope.select(expression.alias("x"))["x"].cast(dtype)
-    if len(result) != scope.height and len(result) == 1:
-        result = pl.repeat(result[0], scope.height, dtype=dtype, eager=True)
-    return result
-
-
 def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
-    raw = _column(scope, detection.score, pl.Float64)
+    raw = evaluate(scope, detection.score).cast(pl.Float64)
     values = raw.to_numpy() if not raw.null_count() else raw.fill_null(np.nan).to_numpy()
     finite = np.isfinite(values)
     if finite.all():
@@ -87,7 +81,7 @@ def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
         reasons = _reasons(detection, scope, values, finite)
         values = np.where(finite, values, np.nan)
         checked = pl.Series(values).fill_nan(None)
-    fires = _column(scope.with_columns(checked.alias("@score")), detection.when.expression, pl.Boolean)
+    fires = evaluate(scope.with_columns(checked.alias("@score")), detection.when.expression).cast(pl.Boolean)
     return Scored(scope, values, np.ascontiguousarray(fires.fill_null(value=False).to_numpy()) & finite, reasons)
 
 

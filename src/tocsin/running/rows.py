@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import local_hour
-from tocsin.expressions import canonical
+from tocsin.expressions import canonical, evaluate
 from tocsin.hashing import hash_column
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ class Rows:
         return self._memo[key]
 
     def _evaluate(self, expression: pl.Expr) -> Mask:
-        result = self.frame.select(expression.alias("holds"))["holds"]
-        if len(result) == 1 and len(self) != 1:  # a literal
-            result = pl.repeat(result[0], len(self), eager=True)
+        result = evaluate(self.frame, expression)
         return np.ascontiguousarray(result.fill_null(value=False).to_numpy(), dtype=np.bool_)
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
@@ -45,7 +45,6 @@ class Parsed:
         bad_cells: (row of `frame`, source column, value, reason) of values that are null in `frame` for that reason.
         bad_lines: (line, value, reason) of lines that are no record at all.
         skipped: Lines that are no events of this source (counted, not rejected).
-        also: Records of the same chunk that were read another way, with columns of other types; `lines` interleaves them.
     """
 
     frame: pl.DataFrame
@@ -53,7 +52,6 @@ class Parsed:
     bad_cells: list[tuple[int, str, str, str]] = field(default_factory=list)
     bad_lines: list[tuple[int, str, str]] = field(default_factory=list)
     skipped: int = 0
-    also: Parsed | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +70,9 @@ class Rejects:
     def add(self, file: str, records: Iterable[tuple[int, str, str | None, str]], *, kept: bool) -> None:
         """Record (line, column, value, reason) tuples; does not count rows, see `rows` and `cells`."""
         frame = pl.DataFrame(
-            [(file, line, column, clip(value), reason, kept) for line, column, value, reason in records], schema=REJECTED_SCHEMA, orient="row"
+            [(file, line, column, clip(value), reason, kept) for line, column, value, reason in records],
+            schema=REJECTED_SCHEMA,
+            orient="row",
         )
         self.add_frame(frame)
 
@@ -180,21 +180,6 @@ def clean(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: st
     return Cleaned(frame if accepted.all() else frame.filter(accepted), accepted, changed)
 
 
-def clean_all(parsed: Parsed, plan: Plan, file: str, rejects: Rejects, *, prefix: str) -> tuple[pl.DataFrame, int]:
-    """Clean a chunk with the records `also` in it; return the accepted rows in line order, and how many records there were."""
-    frame, accepted, _ = clean(parsed, plan, file, rejects, prefix=prefix)
-    count = len(accepted) + len(parsed.bad_lines) + parsed.skipped
-    if parsed.also is None:
-        return frame, count
-    other, other_accepted, _ = clean(parsed.also, plan, file, rejects, prefix=prefix)
-    count += len(other_accepted) + len(parsed.also.bad_lines)
-    if not len(other):
-        return frame, count
-    lines = parsed.lines.filter(accepted), parsed.also.lines.filter(other_accepted)
-    both = pl.concat([frame.with_columns(lines[0].alias("@line")), other.with_columns(lines[1].alias("@line"))], how="diagonal")
-    return both.sort("@line").drop("@line"), count
-
-
 def convert_only(parsed: Parsed, plan: Plan, *, prefix: str) -> pl.DataFrame:
     """Return all rows of a chunk converted, none left out: for a second pass over records that `clean` has judged."""
     return _frame(_make_all(parsed, plan, [])[0], parsed.lines, prefix)
@@ -204,7 +189,9 @@ def _make_all(parsed: Parsed, plan: Plan, issues: list[_Issue]) -> tuple[dict[st
     made: dict[str, pl.Series] = {}
     changed: set[str] = set()
     for output in (*plan.outputs, *late_outputs(parsed.frame, plan)):
-        own = parsed.frame[output.source] if output.source is not None and output.source in parsed.frame.columns else None
+        own = (
+            parsed.frame[output.source] if output.source is not None and output.source in parsed.frame.columns else None
+        )
         value = _make(output, own, parsed, made, plan, issues)
         made[output.rule.name] = value
         if value is not own:  # every conversion hands back its very input when there was nothing to do
@@ -219,7 +206,9 @@ def late_outputs(frame: pl.DataFrame, plan: Plan) -> list[Output]:
     known = plan.known()
     late = [name for name in frame.columns if name not in known]
     return [
-        Output(ColumnRule(n), n, STANDARD[n].kind, declared=True) if n in STANDARD else Output(ColumnRule(n), n, "text", declared=False)
+        Output(ColumnRule(n), n, STANDARD[n].kind, declared=True)
+        if n in STANDARD
+        else Output(ColumnRule(n), n, "text", declared=False)
         for n in late
     ]
 
@@ -238,7 +227,11 @@ def _make(
         return _constant(rule.constant, output.dtype, height)
     if rule.count_of is not None:
         counted = made.get(rule.count_of)
-        return pl.Series([0]).new_from_index(0, height) if counted is None else counted.list.len().cast(pl.Int64).fill_null(0)
+        return (
+            pl.Series([0]).new_from_index(0, height)
+            if counted is None
+            else counted.list.len().cast(pl.Int64).fill_null(0)
+        )
     raw = pl.Series([None], dtype=pl.String).new_from_index(0, height) if own is None else _prepare(own, rule, plan)
     value, reason = convert(raw, output.kind, rule, plan)
     bad = value.is_null() & raw.is_not_null() if value.null_count() != raw.null_count() else None
@@ -303,11 +296,11 @@ def convert(raw: pl.Series, kind: str, rule: ColumnRule, plan: Plan) -> tuple[pl
 def _addresses(raw: pl.Series) -> pl.Series:
     if raw.dtype != pl.String:
         return pl.Series(raw.name, [None], dtype=pl.String).new_from_index(0, len(raw))
-    distinct = raw.unique()
-    fixed = canonical(distinct.str.strip_chars())
-    if (fixed == distinct).sum() == len(distinct) - distinct.null_count():
-        return raw  # canonical already, as it nearly always is
-    return raw.replace_strict(distinct, fixed, return_dtype=pl.String)
+    fixed = canonical(raw)
+    if fixed.null_count() == raw.null_count():
+        return fixed
+    rows = (fixed.is_null() & raw.is_not_null()).arg_true()
+    return fixed.clone().scatter(rows, canonical(raw.gather(rows).str.strip_chars()))
 
 
 def _as_text(raw: pl.Series) -> pl.Series:
@@ -316,7 +309,11 @@ def _as_text(raw: pl.Series) -> pl.Series:
     if isinstance(raw.dtype, pl.List | pl.Struct | pl.Array):
         return pl.Series(raw.name, [None if v is None else str(v) for v in raw.to_list()], dtype=pl.String)
     if raw.dtype == pl.Binary:
-        return pl.Series(raw.name, [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_list()], dtype=pl.String)
+        return pl.Series(
+            raw.name,
+            [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_list()],
+            dtype=pl.String,
+        )
     if isinstance(raw.dtype, pl.Datetime):
         return raw.dt.to_string("iso:strict")
     return raw.cast(pl.String)
@@ -362,7 +359,9 @@ def _to_bool(raw: pl.Series) -> pl.Series:
     if raw.dtype.is_nested():
         return pl.Series(raw.name, [None], dtype=pl.Boolean).new_from_index(0, len(raw))
     text = _as_text(raw).str.strip_chars().str.to_lowercase()
-    return text.replace_strict([*_TRUE, *_FALSE], [True] * len(_TRUE) + [False] * len(_FALSE), default=None, return_dtype=pl.Boolean)
+    return text.replace_strict(
+        [*_TRUE, *_FALSE], [True] * len(_TRUE) + [False] * len(_FALSE), default=None, return_dtype=pl.Boolean
+    )
 
 
 def _to_list(raw: pl.Series, kind: str, split: str) -> pl.Series:
@@ -375,7 +374,10 @@ def _to_list(raw: pl.Series, kind: str, split: str) -> pl.Series:
         if raw.dtype.inner.is_nested():
             return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
         cast = raw.cast(pl.List(inner), strict=False)
-        lost = cast.list.eval(pl.element().is_null().sum()).list.first() != raw.list.eval(pl.element().is_null().sum()).list.first()
+        lost = (
+            cast.list.eval(pl.element().is_null().sum()).list.first()
+            != raw.list.eval(pl.element().is_null().sum()).list.first()
+        )
         return cast.set(lost.fill_null(value=False), None)
     if raw.dtype != pl.String:
         return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
@@ -389,7 +391,9 @@ def _list_from_text(raw: pl.Series, split: str, inner: pl.DataType) -> pl.Series
     if json.any():
         rows = json.arg_true()
         parts = parts.scatter(rows, _json_lists(text.gather(rows)))
-    return parts if inner == pl.String else _to_list(parts, next(k for k, v in _LIST_INNER.items() if v == inner), split)
+    return (
+        parts if inner == pl.String else _to_list(parts, next(k for k, v in _LIST_INNER.items() if v == inner), split)
+    )
 
 
 def _json_lists(text: pl.Series) -> pl.Series:
@@ -410,9 +414,13 @@ def _reasons(values: pl.Series, reason: str, output: Output, plan: Plan) -> pl.S
         return pl.Series([reason]).new_from_index(0, len(values))
     # Distinct look of the value (digits folded) decides the reason, so a million bad times cost a few look-ups.
     shapes = values.str.replace_all(r"\d", "0").str.slice(0, 40)
-    first = pl.DataFrame({"shape": shapes, "value": values}).unique("shape", keep="first", maintain_order=True).head(1000)
+    first = (
+        pl.DataFrame({"shape": shapes, "value": values}).unique("shape", keep="first", maintain_order=True).head(1000)
+    )
     why = [why_unreadable(v, zone=plan.zone, unit=output.rule.unit, year=plan.year) for v in first["value"].to_list()]
-    return shapes.replace_strict(first["shape"], pl.Series(why, dtype=pl.String), default="not a time", return_dtype=pl.String)
+    return shapes.replace_strict(
+        first["shape"], pl.Series(why, dtype=pl.String), default="not a time", return_dtype=pl.String
+    )
 
 
 def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> None:
@@ -424,7 +432,11 @@ def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> N
     elif value.dtype == pl.List(pl.String):
         if (value.list.explode().str.len_bytes().max() or 0) <= MAX_FIELD_BYTES:  # type: ignore[operator]
             return
-        rows = (value.list.eval(pl.element().str.len_bytes().max()).list.first() > MAX_FIELD_BYTES).fill_null(value=False).arg_true()
+        rows = (
+            (value.list.eval(pl.element().str.len_bytes().max()).list.first() > MAX_FIELD_BYTES)
+            .fill_null(value=False)
+            .arg_true()
+        )
     else:
         return
     shown = pl.Series([clip(str(v)) for v in value.gather(rows).to_list()], dtype=pl.String)
@@ -432,22 +444,28 @@ def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> N
     issues.append(_Issue(rule.name, rows, shown, reason, fatal=True))
 
 
-def _check_time(value: pl.Series, raw: pl.Series, unreadable: pl.Series | None, plan: Plan, issues: list[_Issue]) -> None:
+def _check_time(
+    value: pl.Series, raw: pl.Series, unreadable: pl.Series | None, plan: Plan, issues: list[_Issue]
+) -> None:
     missing = value.is_null() if unreadable is None else value.is_null() & ~unreadable
     if missing.any():
         rows = missing.arg_true()
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows))
-        issues.append(_Issue("timestamp", rows, nothing, pl.Series(["missing time"]).new_from_index(0, len(rows)), fatal=True))
-    low, high = value.min(), value.max()
-    for outside, side in ((low is not None and low < plan.earliest, "earliest"), (high is not None and high > plan.latest, "latest")):  # type: ignore[operator]
-        if not outside:
+        issues.append(
+            _Issue("timestamp", rows, nothing, pl.Series(["missing time"]).new_from_index(0, len(rows)), fatal=True)
+        )
+    low: Any = value.min()
+    high: Any = value.max()
+    for early in (True, False):
+        limit = plan.earliest if early else plan.latest
+        if low is None or (low >= limit if early else high <= limit):
             continue
-        mask = value < plan.earliest if side == "earliest" else value > plan.latest
-        rows = mask.fill_null(value=False).arg_true()
-        limit = plan.earliest if side == "earliest" else plan.latest
-        word = "before the earliest" if side == "earliest" else "after the latest"
+        outside = value < limit if early else value > limit
+        rows = outside.fill_null(value=False).arg_true()
+        word = "before the earliest" if early else "after the latest"
         reason = f"absurd time: {word} allowed, {limit:%Y-%m-%d %H:%M}Z"
-        issues.append(_Issue("timestamp", rows, _as_text(raw.gather(rows)), pl.Series([reason]).new_from_index(0, len(rows)), fatal=True))
+        reasons = pl.Series([reason]).new_from_index(0, len(rows))
+        issues.append(_Issue("timestamp", rows, _as_text(raw.gather(rows)), reasons, fatal=True))
 
 
 def _source_issues(bad: dict[str, list[tuple[int, str, str]]], plan: Plan) -> list[_Issue]:
@@ -455,12 +473,16 @@ def _source_issues(bad: dict[str, list[tuple[int, str, str]]], plan: Plan) -> li
     issues = []
     for source, cells in bad.items():
         rows = pl.Series([c[0] for c in cells], dtype=pl.UInt32)
-        values, reasons = pl.Series([clip(c[1]) for c in cells], dtype=pl.String), pl.Series([c[2] for c in cells], dtype=pl.String)
+        values, reasons = (
+            pl.Series([clip(c[1]) for c in cells], dtype=pl.String),
+            pl.Series([c[2] for c in cells], dtype=pl.String),
+        )
         users = [o for o in plan.outputs if o.source == source]
         if not users:
             issues.append(_Issue(source, rows, values, reasons, fatal=False))
-        for o in users:
-            issues.append(_Issue(o.rule.name, rows, values, reasons, fatal=o.declared and o.rule.on_invalid == "reject"))
+        issues += [
+            _Issue(o.rule.name, rows, values, reasons, o.declared and o.rule.on_invalid == "reject") for o in users
+        ]
     return issues
 
 
@@ -468,7 +490,7 @@ def _settle(issues: list[_Issue], parsed: Parsed, file: str, rejects: Rejects) -
     accepted = pl.Series([True]).new_from_index(0, len(parsed.lines))
     for issue in issues:
         if issue.fatal and len(issue.rows):
-            accepted = accepted.scatter(issue.rows, False)  # noqa: FBT003
+            accepted = accepted.scatter(issue.rows, False)
     for issue in issues:
         kept = accepted.gather(issue.rows)
         rejects.add_frame(

@@ -48,7 +48,11 @@ class DelimitedParser:
         lines = count_byte(data, b"\n") + (not data.endswith(b"\n"))
         if not data or b'"' in data or b"\0" in data or b"\n\n" in data or b"\n\r" in data or _lone_returns(data):
             return None
-        if data[:1] in b"\r\n" or count_byte(data, self.separator.encode()) != lines * (len(self.header) - 1) or len(self.header) == 1:
+        if (
+            data[:1] in b"\r\n"
+            or count_byte(data, self.separator.encode()) != lines * (len(self.header) - 1)
+            or len(self.header) == 1
+        ):
             return None
         try:
             if not data.isascii():
@@ -130,7 +134,7 @@ _OPEN_QUOTE: Final = "a quote is opened and never closed"
 
 
 def read_header(head: bytes, separator: str) -> list[str]:
-    """Return the column names on the first line, empty and repeated names made unique.
+    r"""Return the column names on the first line, empty and repeated names made unique.
 
     >>> read_header(b"time,ip,ip,\\n1,2,3,4", ",")
     ['time', 'ip', 'ip_2', 'column_4']
@@ -153,7 +157,12 @@ def text_kind(values: pl.Series) -> str:
     present = values.drop_nulls().filter(values.drop_nulls() != "")
     if not len(present):
         return "text"
-    for kind, form in (("int", r"^-?(0|[1-9]\d{0,17})$"), ("float", r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"), ("bool", r"^(?i:true|false)$")):
+    forms = {
+        "int": r"^-?(0|[1-9]\d{0,17})$",
+        "float": r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$",
+        "bool": r"^(?i:true|false)$",
+    }
+    for kind, form in forms.items():
         if present.str.contains(form).all():
             return kind
     return "text"

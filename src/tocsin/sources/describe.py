@@ -58,7 +58,9 @@ class ColumnSummary:
     max: Any = None
     quantiles: dict[float, float] = field(default_factory=dict)
     top: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"value": pl.String, "count": pl.Int64}))
-    histogram: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"low": pl.Float64, "high": pl.Float64, "count": pl.Int64}))
+    histogram: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema={"low": pl.Float64, "high": pl.Float64, "count": pl.Int64})
+    )
     per_day: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"day": pl.Date, "count": pl.Int64}))
 
 
@@ -89,7 +91,8 @@ class Description:
             top = c.top.row(0) if len(c.top) else (None, None)
             rows.append(
                 {
-                    "column": c.name, "type": str(c.dtype), "count": c.count, "nulls": c.null_count, "distinct": c.distinct, "exact": c.exact,
+                    "column": c.name, "type": str(c.dtype), "count": c.count, "nulls": c.null_count, "distinct": c.distinct,
+                    "exact": c.exact,
                     "mean": c.mean, "sd": c.sd, "min": _show(c.min), **{n: c.quantiles.get(q) for q, n in quantile_names.items()},
                     "max": _show(c.max), "top": top[0], "top_count": top[1],
                 }
@@ -113,7 +116,9 @@ def describe(events: Events, columns: Sequence[str] | None = None) -> Descriptio
     have = events.columns
     for name in columns or ():
         if name not in have:
-            raise SourceError(f"{events.name} has no column {name!r}.{did_you_mean(name, have)} It has: {', '.join(have)}.")
+            raise SourceError(
+                f"{events.name} has no column {name!r}.{did_you_mean(name, have)} It has: {', '.join(have)}."
+            )
     wanted = list(dict.fromkeys(["timestamp", *(columns if columns is not None else have)]))
     first = {name: _FirstPass(name, have[name]) for name in wanted}
     for batch in events.batches(wanted):
@@ -121,11 +126,11 @@ def describe(events: Events, columns: Sequence[str] | None = None) -> Descriptio
         for name, state in first.items():
             state.add(batch[name], days)
     second = {name: _SecondPass(state) for name, state in first.items()}
-    if any(state.needed for state in second.values()):
-        for batch in events.batches([n for n, s in second.items() if s.needed]):
-            for name, state in second.items():
-                if state.needed:
-                    state.add(batch[name])
+    again = {name: state for name, state in second.items() if state.needed}
+    if again:
+        for batch in events.batches(list(again)):
+            for name, counter in again.items():
+                counter.add(batch[name])
     return Description(events.name, len(events), {name: state.summary() for name, state in second.items()})
 
 
@@ -230,18 +235,26 @@ class _SecondPass:
         self._summary = first.summary
         self.needed = not first.summary.exact and not first.summary.dtype.is_temporal() and first.summary.count > 0
         numeric = _numeric(first.summary.dtype)
-        self._edges = _equal_weight_edges(np.concatenate(first.sample), first.summary) if numeric and self.needed else None
+        self._edges = (
+            _equal_weight_edges(np.concatenate(first.sample), first.summary) if numeric and self.needed else None
+        )
         self._fine = np.zeros(len(self._edges) - 1, np.int64) if self._edges is not None else None
         self._wide = np.zeros(HISTOGRAM_BINS, np.int64)
         self._candidates: pl.DataFrame | None = None
         if self.needed and first.values is not None:
-            self._candidates = first.values.sort("count", "value", descending=[True, False]).head(_TOP_SHOWN).with_columns(count=pl.lit(0, pl.Int64))
+            self._candidates = (
+                first.values.sort("count", "value", descending=[True, False])
+                .head(_TOP_SHOWN)
+                .with_columns(count=pl.lit(0, pl.Int64))
+            )
 
     def add(self, values: pl.Series) -> None:
         flat = _flat(values)
         if self._candidates is not None:
             counted = flat.rename("value").to_frame().join(self._candidates.select("value"), on="value", how="semi")
-            both = pl.concat([self._candidates, counted.group_by("value").len("count").with_columns(pl.col("count").cast(pl.Int64))])
+            both = pl.concat(
+                [self._candidates, counted.group_by("value").len("count").with_columns(pl.col("count").cast(pl.Int64))]
+            )
             self._candidates = both.group_by("value").sum()
         if self._edges is not None and self._fine is not None and len(flat):
             numbers = flat.cast(pl.Float64).to_numpy()

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
-
 from tocsin.errors import SourceError, did_you_mean
 from tocsin.schema import ALWAYS
 from tocsin.sources.clean import clip
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
     from pathlib import Path
+
+    import polars as pl
 
     from tocsin.sources.clean import Rejects
     from tocsin.sources.describe import Description
@@ -74,7 +74,17 @@ class Events:
     Made by `read`. Nothing is held in memory beyond what is small; `batches` may be called any number of times.
     """
 
-    def __init__(self, name: str, store: Store, rejects: Rejects, counts: Counts, mapping: Mapping, *, recognised: bool, lateness: timedelta) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        rejects: Rejects,
+        counts: Counts,
+        mapping: Mapping,
+        *,
+        recognised: bool,
+        lateness: timedelta,
+    ) -> None:
         self.name = name
         self.mapping = mapping
         self.recognised = recognised
@@ -111,7 +121,11 @@ class Events:
         return dict(self._rejects.reasons.most_common())
 
     def batches(
-        self, columns: Sequence[str] | None = None, size: int = 500_000, since: When | None = None, until: When | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        size: int = 500_000,
+        since: When | None = None,
+        until: When | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Yield the events in time order (ties in any order), `size` rows at a time.
 
@@ -119,7 +133,8 @@ class Events:
             columns: The columns wanted; event_id and timestamp, and received_at, partition and source where the source
                 has them, come always. None means all. Names the source does not have are left out.
             size: Rows in a batch; the last one may have fewer.
-            since, until: Only events with since <= timestamp < until.
+            since: Only events at or after this time (UTC where it names no zone).
+            until: Only events before this time.
 
         >>> events = read(pl.DataFrame({"timestamp": ["2026-01-02T00:00Z", "2026-01-01T00:00Z"], "user_id": ["b", "a"]}))
         >>> [batch["user_id"].to_list() for batch in events.batches(["user_id"], size=1)]
@@ -128,7 +143,9 @@ class Events:
         if size < 1:
             raise SourceError(f"a batch needs at least one row, not {size}")
         have = self._store.schema
-        wanted = dict.fromkeys([*(c for c in ALWAYS if c in have), *(c for c in (columns if columns is not None else have) if c in have)])
+        wanted = dict.fromkeys(
+            [*(c for c in ALWAYS if c in have), *(c for c in (columns if columns is not None else have) if c in have)]
+        )
         start = None if since is None else as_instant(since, "since")
         end = None if until is None else as_instant(until, "until")
         yield from self._store.batches(list(wanted), size, start, end)
@@ -147,7 +164,9 @@ class Events:
         for condition in conditions:
             for name in condition.meta.root_names():
                 if name not in have:
-                    raise SourceError(f"{self.name} has no column {name!r}.{did_you_mean(name, have)} It has: {', '.join(have)}.")
+                    raise SourceError(
+                        f"{self.name} has no column {name!r}.{did_you_mean(name, have)} It has: {', '.join(have)}."
+                    )
         return self.frame().filter(*conditions)
 
     def describe(self, columns: Sequence[str] | None = None) -> Description:
@@ -185,7 +204,8 @@ def read(
             source's fields (``events.recognised`` tells), else names stay as they are.
         zone: IANA zone of times that name none.
         year: Year of times that name none (syslog).
-        earliest, latest: Times outside are absurd: rejected. By default the mapping's, else 1990 and a day after now.
+        earliest: Times before are absurd: rejected. By default the mapping's, else 1990.
+        latest: Times after are absurd: rejected. By default the mapping's, else a day after now.
         strict: Raise at the first reject instead.
         query: SQL text; then `source` is the database.
         format: Overrides what the name and first bytes say.
@@ -208,7 +228,9 @@ def read(
     from tocsin.sources import files, reading
 
     if order not in {"time", "arrival"}:
-        raise SourceError(f'order must be "time" or "arrival", not {order!r}.{did_you_mean(order, ("time", "arrival"))}')
+        raise SourceError(
+            f'order must be "time" or "arrival", not {order!r}.{did_you_mean(order, ("time", "arrival"))}'
+        )
     options = Options(
         mapping=None if mapping is None else load_mapping(mapping),
         name=name,

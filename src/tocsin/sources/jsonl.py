@@ -181,7 +181,9 @@ def columns_of(
     return frame, bad_cells
 
 
-def _text_column(name: str, values: list[Any], bad_cells: list[tuple[int, str, str, str]], *, strict: bool) -> pl.Series:
+def _text_column(
+    name: str, values: list[Any], bad_cells: list[tuple[int, str, str, str]], *, strict: bool
+) -> pl.Series:
     if strict and any(isinstance(v, list | dict) for v in values):
         for row, value in enumerate(values):
             if isinstance(value, list | dict):

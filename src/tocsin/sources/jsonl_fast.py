@@ -1,133 +1,100 @@
-"""Calls the JSON-lines kernel on a chunk and dresses what it wrote as a frame, without copying the text.
+"""The fast reading of JSON lines: Arrow's strict reader on whole chunks, cut in half around whatever it refuses.
 
-Enters: the bytes of a chunk and the kinds of its fields. Leaves: `Parsed` records in line order: the kernel's rows, and
-where it handed lines over, theirs too, read by `tocsin.sources.jsonl`. Layer: sources.
+Enters: the bytes of a chunk and the kinds of its fields. Leaves: `Parsed` records in line order. Arrow is told every
+type, so a value of another one is an error, never a silent null; a chunk with an error is halved until the part around
+it is small, and that part is read by `tocsin.sources.jsonl`, line by line. Layer: sources.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.json as arrow_json
 
-from tocsin.schema import TIME
 from tocsin.sources import jsonl
-from tocsin.sources import jsonl_kernel as kernel
 from tocsin.sources.clean import Parsed
 from tocsin.sources.files import count_byte
 
 if TYPE_CHECKING:
     from tocsin.sources.records import Shape
 
-LEAST_BYTES: Final = 1 << 18
-"""Below this a chunk is read line by line: starting the kernel costs more than it saves."""
+SMALL_BYTES: Final = 1 << 14
+_NEWLINE, _OPEN, _CLOSE, _RETURN = b"\n{}\r"
 
-KINDS: Final = {"text": kernel.TEXT, "int": kernel.INT, "float": kernel.FLOAT, "bool": kernel.BOOL, "list": kernel.LIST, "time": kernel.TIME}
-"""The kinds of column the kernel can write."""
+ARROW_TYPES: Final = {
+    "text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "list": pa.list_(pa.string()),
+    "list_empty": pa.list_(pa.string()), "list_int": pa.list_(pa.int64()), "list_float": pa.list_(pa.float64()),
+}  # fmt: skip
+
+
+def fast_kind(sampled: str, wanted: str) -> str | None:
+    """Return the kind Arrow should read a field as, None where its values would be spelled otherwise than by the slow reading.
+
+    >>> fast_kind("int", "text"), fast_kind("int", "float"), fast_kind("float", "text")
+    ('int', 'float', None)
+    """
+    if sampled.startswith("list") != wanted.startswith("list"):
+        return None
+    if sampled == "float":
+        return "float" if wanted == "float" else None
+    if sampled == "int" and wanted == "float":
+        return "float"
+    return sampled
 
 
 def parse_chunk(data: bytes, first_line: int, shape: Shape) -> list[Parsed]:
-    """Return a chunk's records in line order; equal, row for row, to what `jsonl.parse_lines` gives after cleaning."""
-    if len(data) < LEAST_BYTES or not shape.fast or len(data) >= 2**31:
-        return [jsonl.parse_lines(data, first_line, shape.kinds, shape.strict)]
+    """Return a chunk's records in line order; after cleaning they equal, row for row, those of `jsonl.parse_lines`."""
+    if len(data) > SMALL_BYTES and shape.fast:
+        whole = _read(data, first_line, shape)
+        if whole is not None:
+            return [whole]
+        middle = data.find(b"\n", len(data) // 2) + 1
+        if 0 < middle < len(data):
+            after = first_line + count_byte(data[:middle], b"\n")
+            return parse_chunk(data[:middle], first_line, shape) + parse_chunk(data[middle:], after, shape)
+    return [jsonl.parse_lines(data, first_line, shape.kinds, shape.strict)]
+
+
+def _read(data: bytes, first_line: int, shape: Shape) -> Parsed | None:
+    lines = _one_object_a_line(data)
+    if lines == 0:
+        return None
+    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in shape.fast.items()])
     try:
         if not data.isascii():
             data.decode("utf-8")
-    except UnicodeDecodeError:
-        middle = data.find(b"\n", len(data) // 2) + 1
-        if not 0 < middle < len(data):
-            return [jsonl.parse_lines(data, first_line, shape.kinds, shape.strict)]
-        after = first_line + count_byte(data[:middle], b"\n")
-        return parse_chunk(data[:middle], first_line, shape) + parse_chunk(data[middle:], after, shape)
-    return [_parse(data, first_line, shape)]
+        table = arrow_json.read_json(
+            pa.BufferReader(data),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    if table.num_rows != lines:
+        return None
+    frame = pl.DataFrame(table)
+    if any(not frame[n].is_finite().all() for n, kind in shape.fast.items() if kind == "float"):
+        return None  # NaN, which is no JSON
+    return Parsed(frame, pl.int_range(first_line, first_line + lines, eager=True, dtype=pl.Int64))
 
 
-def _parse(data: bytes, first_line: int, shape: Shape) -> Parsed:
-    names = list(shape.fast)
-    kinds = np.array([KINDS[shape.fast[n]] for n in names], np.int64)
-    slots, used = _slots(kinds)
-    rows = count_byte(data, b"\n") + 1
-    items = count_byte(data, b'"') // 2 + 1 if used["list"] else 0
-    keys, key_offsets = _keys(names)
-    buffers = _Buffers(
-        np.empty((used["text"], rows, 4), np.uint32),
-        np.empty(len(data) if b"\\" in data else 0, np.uint8),
-        np.empty((used["number"], rows), np.int64),
-        np.empty((used["float"], rows), np.float64),
-        np.zeros((used["list"], rows + 1), np.int32),
-        np.empty((used["list"], items, 4), np.uint32),
-        np.empty((len(names), rows), np.uint8),
-    )
-    line_of, slow = np.empty(rows, np.int64), np.empty((rows, 3), np.int64)
-    array = np.frombuffer(data, np.uint8)
-    found, slow_rows = kernel.scan(array, keys, key_offsets, kinds, slots, *buffers.arrays(), line_of, slow, *shape.times)
-    frame = pl.DataFrame([buffers.column(n, int(k), int(s), i, found, data) for i, (n, k, s) in enumerate(zip(names, kinds, slots, strict=True))])
-    lines = pl.Series(line_of[:found] + first_line)
-    parsed = Parsed(frame, lines)
-    if slow_rows:
-        parsed.also = _read_slowly(data, slow[:slow_rows], first_line, shape)
-    return parsed
-
-
-def _slots(kinds: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], dict[str, int]]:
-    """Give each column its row in the arrays of its kind (whole numbers, booleans and times share one array)."""
-    room = {kernel.TEXT: "text", kernel.FLOAT: "float", kernel.LIST: "list"}
-    used = {"text": 0, "number": 0, "float": 0, "list": 0}
-    slots = np.zeros(len(kinds), np.int64)
-    for i, kind in enumerate(kinds):
-        name = room.get(int(kind), "number")
-        slots[i] = used[name]
-        used[name] += 1
-    return slots, used
-
-
-def _keys(names: list[str]) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.int64]]]:
-    encoded = [n.encode("utf-8") for n in names]
-    offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.int64)
-    return np.frombuffer(b"".join(encoded) or b"\0", np.uint8), offsets
-
-
-def _read_slowly(data: bytes, slow: np.ndarray[Any, np.dtype[np.int64]], first_line: int, shape: Shape) -> Parsed:
-    parsed = jsonl.parse_lines(b"\n".join(data[a:b] for _, a, b in slow), 0, shape.kinds, shape.strict)
-    numbers = pl.Series(slow[:, 0] + first_line)
-    parsed.lines = numbers.gather(parsed.lines)
-    parsed.bad_lines = [(int(numbers[n]), value, reason) for n, value, reason in parsed.bad_lines]
-    return parsed
-
-
-class _Buffers:
-    """The arrays the kernel writes, and how a column is made of them."""
-
-    def __init__(self, views: Any, scratch: Any, numbers: Any, floats: Any, list_offsets: Any, list_views: Any, valid: Any) -> None:
-        self._views, self._scratch, self._numbers, self._floats = views, scratch, numbers, floats
-        self._list_offsets, self._list_views, self._valid = list_offsets, list_views, valid
-
-    def arrays(self) -> tuple[Any, ...]:
-        """Return the arrays in the kernel's order."""
-        return (self._views, self._scratch, self._numbers, self._floats, self._list_offsets, self._list_views, self._valid)
-
-    def column(self, name: str, kind: int, slot: int, index: int, rows: int, data: bytes) -> pl.Series:
-        """Return a column's first `rows` rows."""
-        present = self._valid[index, :rows]
-        mask = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-        if kind == kernel.TEXT:
-            array = self._text(self._views[slot, :rows], rows, mask, data)
-        elif kind == kernel.LIST:
-            offsets = self._list_offsets[slot, : rows + 1]
-            items = int(offsets[-1]) if rows else 0
-            inner = self._text(self._list_views[slot, :items], items, None, data)
-            array = pa.Array.from_buffers(pa.list_(pa.string_view()), rows, [mask, pa.py_buffer(offsets)], children=[inner])
-        elif kind == kernel.FLOAT:
-            array = pa.Array.from_buffers(pa.float64(), rows, [mask, pa.py_buffer(self._floats[slot, :rows])])
-        else:
-            array = pa.Array.from_buffers(pa.int64(), rows, [mask, pa.py_buffer(self._numbers[slot, :rows])])
-        series = pl.Series(name, array)
-        if kind == kernel.BOOL:
-            return series.cast(pl.Boolean)
-        return series.cast(TIME) if kind == kernel.TIME else series
-
-    def _text(self, views: Any, rows: int, mask: Any, data: bytes) -> Any:
-        text = [pa.py_buffer(data), pa.py_buffer(self._scratch)]
-        return pa.Array.from_buffers(pa.string_view(), rows, [mask, pa.py_buffer(np.ascontiguousarray(views)), *text])
+def _one_object_a_line(data: bytes) -> int:
+    """Return the number of lines if every newline stands between two objects (0 otherwise): Arrow itself does not mind lines."""
+    if data[0] != _OPEN or b"\0" in data:
+        return 0
+    body = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(body == _NEWLINE)
+    if not data.endswith(b"\n"):
+        if body[-1] != _CLOSE:
+            return 0
+    else:
+        ends, body = ends[:-1], body[:-1]
+    if len(ends) and ends[-1] + 1 >= len(body):
+        return 0
+    before, after = body[ends - 1], body[ends + 1] if len(ends) else body[:0]
+    if (after != _OPEN).any() or ((before != _CLOSE) & (before != _RETURN)).any():
+        return 0
+    return len(ends) + 1

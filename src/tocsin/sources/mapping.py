@@ -264,7 +264,9 @@ def _table(value: Any, where: str) -> dict[str, Any]:
 def _only(table: dict[str, Any], known: set[str], where: str, what: str) -> None:
     for key in table:
         if key not in known:
-            raise MappingError(f"{where}: unknown {what} {key!r}.{did_you_mean(key, known)} Known: {', '.join(sorted(known))}.")
+            raise MappingError(
+                f"{where}: unknown {what} {key!r}.{did_you_mean(key, known)} Known: {', '.join(sorted(known))}."
+            )
 
 
 def _column(name: str, body: Any, where: str) -> ColumnRule:
@@ -300,9 +302,13 @@ def _check(mapping: Mapping, where: str) -> None:
 
 def _check_rule(rule: ColumnRule, where: str) -> None:
     if rule.kind is not None and rule.kind not in KINDS:
-        raise MappingError(f"{where}: unknown kind {rule.kind!r}.{did_you_mean(rule.kind, KINDS)} Known: {', '.join(KINDS)}.")
+        raise MappingError(
+            f"{where}: unknown kind {rule.kind!r}.{did_you_mean(rule.kind, KINDS)} Known: {', '.join(KINDS)}."
+        )
     if rule.name in STANDARD and rule.resolved_kind != STANDARD[rule.name].kind:
-        raise MappingError(f"{where}: {rule.name} is a standard column of kind {STANDARD[rule.name].kind}, not {rule.kind}")
+        raise MappingError(
+            f"{where}: {rule.name} is a standard column of kind {STANDARD[rule.name].kind}, not {rule.kind}"
+        )
     if rule.unit not in {None, "s", "ms", "us", "ns"}:
         raise MappingError(f'{where}: unit must be "s", "ms", "us" or "ns", not {rule.unit!r}')
     if rule.on_invalid not in {"reject", "null"}:

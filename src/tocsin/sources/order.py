@@ -12,6 +12,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -38,7 +39,9 @@ class Store(Protocol):
     schema: dict[str, pl.DataType]
     rows: int
 
-    def batches(self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None
+    ) -> Iterator[pl.DataFrame]:
         """Yield the rows with since <= timestamp < until, `size` at a time."""
         ...
 
@@ -86,7 +89,9 @@ class MemoryStore:
         self.schema = dict(frame.schema)
         self.rows = len(frame)
 
-    def batches(self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None
+    ) -> Iterator[pl.DataFrame]:
         """Yield slices of the frame."""
         frame = between(self._frame.select(columns), since, until)
         yield from (frame.slice(start, size) for start in range(0, len(frame), size))
@@ -115,7 +120,9 @@ class SpillStore:
         self.rows = sum(run.rows for run in runs)
         self._cleanup = weakref.finalize(self, shutil.rmtree, str(folder), ignore_errors=True)
 
-    def batches(self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None
+    ) -> Iterator[pl.DataFrame]:
         """Read row groups ahead in a thread and cut them to size."""
 
         def groups() -> Iterator[pl.DataFrame]:
@@ -139,7 +146,9 @@ class SpillStore:
 _KEEP_ALIVE: weakref.WeakKeyDictionary[pl.LazyFrame, SpillStore] = weakref.WeakKeyDictionary()
 
 
-def read_groups(path: Path, columns: Sequence[str], schema: dict[str, pl.DataType], rows: int = 8 * GROUP_ROWS) -> Iterator[pl.DataFrame]:
+def read_groups(
+    path: Path, columns: Sequence[str], schema: dict[str, pl.DataType], rows: int = 8 * GROUP_ROWS
+) -> Iterator[pl.DataFrame]:
     """Yield a Parquet file some row groups at a time, columns it lacks as nulls."""
     scan = pl.scan_parquet(path)
     present = set(scan.collect_schema().names())
@@ -152,7 +161,14 @@ def read_groups(path: Path, columns: Sequence[str], schema: dict[str, pl.DataTyp
 class Collector:
     """Takes accepted frames one after another and becomes a `Store`."""
 
-    def __init__(self, *, by_time: bool, memory_bytes: int = MEMORY_BYTES, run_bytes: int = RUN_BYTES, range_rows: int = RANGE_ROWS) -> None:
+    def __init__(
+        self,
+        *,
+        by_time: bool,
+        memory_bytes: int = MEMORY_BYTES,
+        run_bytes: int = RUN_BYTES,
+        range_rows: int = RANGE_ROWS,
+    ) -> None:
         self._by_time = by_time
         self._memory_bytes, self._run_bytes, self._range_rows = memory_bytes, run_bytes, range_rows
         self._frames: list[pl.DataFrame] = []
@@ -233,7 +249,7 @@ class Collector:
 
 
 def _follow(runs: list[Run]) -> bool:
-    return all(a.high <= b.low for a, b in zip(runs, runs[1:], strict=False))
+    return all(a.high <= b.low for a, b in pairwise(runs))
 
 
 def _cuts(runs: list[Run], range_rows: int) -> list[datetime]:
@@ -242,7 +258,7 @@ def _cuts(runs: list[Run], range_rows: int) -> list[datetime]:
     samples = [pl.read_parquet(r.path, columns=["timestamp"])["timestamp"].gather_every(every) for r in runs]
     picked = pl.concat(samples).sort().gather_every(max(range_rows // every, 1)).to_list()
     cuts: set[datetime] = set(picked)
-    for a, b in zip(picked, picked[1:], strict=False):
+    for a, b in pairwise(picked):
         if a == b:
             cuts.add(a + _MICROSECOND)
     return sorted(cuts)

@@ -52,7 +52,9 @@ class Part:
         return pl.Series(keep)
 
 
-def slices(path: Path, columns: Sequence[str] | None = None, rows: int = READ_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
+def slices(
+    path: Path, columns: Sequence[str] | None = None, rows: int = READ_ROWS
+) -> Iterator[tuple[int, pl.DataFrame]]:
     """Yield (first row number, rows) of a Parquet file, columns it lacks left out."""
     scan = pl.scan_parquet(path)
     if columns is not None:
@@ -67,7 +69,9 @@ def parsed(start: int, frame: pl.DataFrame) -> Parsed:
     return Parsed(frame, pl.int_range(start + 1, start + 1 + len(frame), eager=True, dtype=pl.Int64))
 
 
-def inspect(part: Part, plan: Plan, rejects: Rejects, tick: Callable[[int], None]) -> tuple[set[str], dict[str, pl.DataType]]:
+def inspect(
+    part: Part, plan: Plan, rejects: Rejects, tick: Callable[[int], None]
+) -> tuple[set[str], dict[str, pl.DataType]]:
     """Validate a file and fill in `part`; return the columns that need converting, and the types after it."""
     changed: set[str] = set()
     schema: dict[str, pl.DataType] = {}
@@ -103,7 +107,9 @@ class ParquetStore:
         self.schema = schema
         self.rows = sum(p.rows - sum(map(len, p.left_out)) for p in parts)
 
-    def batches(self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None
+    ) -> Iterator[pl.DataFrame]:
         """Read the asked columns ahead in a thread."""
 
         def frames() -> Iterator[pl.DataFrame]:
@@ -119,7 +125,9 @@ class ParquetStore:
         wanted = set(columns)
         converted = (wanted & self._changed) | ({"event_id", "timestamp"} & self._changed)
         plan = self._plan.only(converted)
-        as_is = {o.rule.name: o.source for o in self._plan.outputs if o.rule.name in wanted - self._changed and o.source}
+        as_is = {
+            o.rule.name: o.source for o in self._plan.outputs if o.rule.name in wanted - self._changed and o.source
+        }
         needed = dict.fromkeys([*as_is.values(), *(o.source for o in plan.outputs if o.source)])
         make_ids = "event_id" not in as_is
         for start, frame in slices(part.path, list(needed), rows=min(max(size, 1), READ_ROWS)):
@@ -128,7 +136,9 @@ class ParquetStore:
                 own = frame.select([c for c in frame.columns if c in plan.known()])
                 batch = convert_only(Parsed(own, parsed(start, frame).lines), plan, prefix=part.prefix)
                 made |= {name: batch[name] for name in batch.columns if name not in made}
-            whole = pl.DataFrame([made[c].alias(c) if c in made else _nulls(c, self.schema[c], len(frame)) for c in columns])
+            whole = pl.DataFrame(
+                [made[c].alias(c) if c in made else _nulls(c, self.schema[c], len(frame)) for c in columns]
+            )
             mask = part.mask(start, start + len(frame))
             yield whole if mask is None else whole.filter(mask)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
 from tocsin.errors import MappingError, did_you_mean
 from tocsin.schema import STANDARD, standard_name
 from tocsin.sources import times
 from tocsin.sources.clean import Output, Plan
 from tocsin.sources.mapping import ColumnRule, Mapping, check_zone
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DEFAULT_EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 DEFAULT_LATEST_AHEAD: Final = timedelta(days=1)
@@ -80,7 +81,10 @@ def make_plan(
         name: The source's name.
         now: The moment of reading; the default latest time is a day after it.
         fixed: The source has just these fields (CSV, Parquet); a rule that reads another one is an error.
-        zone, year, earliest, latest: Override the mapping's.
+        zone: Overrides the mapping's.
+        year: Overrides the mapping's.
+        earliest: Overrides the mapping's.
+        latest: Overrides the mapping's.
 
     Raises:
         MappingError: No time column, a rule for a field that is not there, or times that need a zone, unit or year.
@@ -125,7 +129,11 @@ def _ruled(mapping: Mapping, sampled: dict[str, str], *, fixed: bool) -> list[Ou
                 )
             if not rule.source and rule.default is None:
                 continue  # a rule such as [columns.src_ip] on_invalid = "null" binds only where the column exists
-        if rule.count_of is not None and rule.count_of not in {r.name for r in mapping.columns} and rule.count_of not in sampled:
+        if (
+            rule.count_of is not None
+            and rule.count_of not in {r.name for r in mapping.columns}
+            and rule.count_of not in sampled
+        ):
             raise MappingError(
                 f"the mapping counts {rule.count_of!r} for {rule.name!r}, which is no column.{did_you_mean(rule.count_of, sampled)}"
             )
@@ -137,7 +145,9 @@ def _ordered(outputs: list[Output]) -> tuple[Output, ...]:
     """Standard columns in their own order, then the others in the source's; counted columns after what they count."""
     rank = {name: i for i, name in enumerate(STANDARD)}
     ordered = sorted(outputs, key=lambda o: rank.get(o.rule.name, len(rank)))
-    return tuple(o for o in ordered if o.rule.count_of is None) + tuple(o for o in ordered if o.rule.count_of is not None)
+    return tuple(o for o in ordered if o.rule.count_of is None) + tuple(
+        o for o in ordered if o.rule.count_of is not None
+    )
 
 
 def _check_time_column(plan: Plan, sampled: dict[str, str], sample: pl.DataFrame) -> None:
@@ -172,6 +182,7 @@ def _check_time_column(plan: Plan, sampled: dict[str, str], sample: pl.DataFrame
             ' Say it in a mapping: [columns.timestamp] unit = "s" (or "ms", "us", "ns").'
         )
     raise MappingError(
-        f"{plan.name}: the times in {output.source!r}{shown} name neither year nor zone. Say both: tc.read(..., year=2026, zone=\"Europe/Paris\")"
+        f"{plan.name}: the times in {output.source!r}{shown} name neither year nor zone."
+        ' Say both: tc.read(..., year=2026, zone="Europe/Paris")'
         ' or year = 2026 and zone = "Europe/Paris" under [source] in the mapping.'
     )

@@ -46,7 +46,9 @@ class MappingProposal:
     notes: tuple[str, ...]
 
 
-def propose_mapping(sample: str | Path | pl.DataFrame, *, name: str | None = None, zone: str | None = None) -> MappingProposal:
+def propose_mapping(
+    sample: str | Path | pl.DataFrame, *, name: str | None = None, zone: str | None = None
+) -> MappingProposal:
     """Propose a mapping for a file, folder, glob or frame.
 
     Args:
@@ -68,7 +70,9 @@ def propose_mapping(sample: str | Path | pl.DataFrame, *, name: str | None = Non
     name = name or files.stem(source.name)
     if source.format in {"parquet", "excel"}:
         frame = (
-            pl.read_excel(source.path) if source.format == "excel" else next((f for _, f in parquet.slices(source.path, rows=_SAMPLE_ROWS)), pl.DataFrame())
+            pl.read_excel(source.path)
+            if source.format == "excel"
+            else next((f for _, f in parquet.slices(source.path, rows=_SAMPLE_ROWS)), pl.DataFrame())
         )
         return _proposal(frame, frame, name, source.format if source.format == "parquet" else None, zone, {})
     known, kinds = records.sample(source, Mapping())
@@ -81,22 +85,35 @@ def propose_mapping(sample: str | Path | pl.DataFrame, *, name: str | None = Non
         return _proposal(known, path, name, source.format, zone, kinds)
 
 
-def _proposal(frame: pl.DataFrame, sample: Any, name: str, format: str | None, zone: str | None, kinds: dict[str, str]) -> MappingProposal:  # noqa: A002
+def _proposal(
+    frame: pl.DataFrame, sample: Any, name: str, file_format: str | None, zone: str | None, kinds: dict[str, str]
+) -> MappingProposal:
     found = recognise(frame.columns)
     if found is not None:
-        mapping, notes = found, [f"The fields are those of the shipped mapping {found.name!r}: it is used unless another is named."]
+        mapping, notes = (
+            found,
+            [f"The fields are those of the shipped mapping {found.name!r}: it is used unless another is named."],
+        )
     else:
-        mapping, notes = _guess(frame, name, format, zone, kinds)
-    notes += [f"No field was taken for {column}." for column in ("user_id", "src_ip") if mapping.rule(column) is None and column not in frame.columns]
+        mapping, notes = _guess(frame, name, file_format, zone, kinds)
+    notes += [
+        f"No field was taken for {column}."
+        for column in ("user_id", "src_ip")
+        if mapping.rule(column) is None and column not in frame.columns
+    ]
     toml = "".join(f"# {note}\n" for note in notes) + mapping.to_toml()
     if mapping.rule("timestamp") is None and "timestamp" not in frame.columns:
         return MappingProposal(mapping, toml, pl.DataFrame(), pl.DataFrame(), len(frame), 0, tuple(notes))
     events = read(sample, mapping=mapping, zone=zone)
     preview = next(events.batches(size=_PREVIEW_ROWS), pl.DataFrame(schema=events.columns))
-    return MappingProposal(mapping, toml, preview, events.rejected, events.counts.read, events.counts.accepted, tuple(notes))
+    return MappingProposal(
+        mapping, toml, preview, events.rejected, events.counts.read, events.counts.accepted, tuple(notes)
+    )
 
 
-def _guess(frame: pl.DataFrame, name: str, format: str | None, zone: str | None, kinds: dict[str, str]) -> tuple[Mapping, list[str]]:  # noqa: A002
+def _guess(
+    frame: pl.DataFrame, name: str, file_format: str | None, zone: str | None, kinds: dict[str, str]
+) -> tuple[Mapping, list[str]]:
     rules: dict[str, ColumnRule] = {}
     taken: set[str] = set()
     for field in sorted(frame.columns, key=lambda f: f not in STANDARD):
@@ -107,13 +124,15 @@ def _guess(frame: pl.DataFrame, name: str, format: str | None, zone: str | None,
     notes: list[str] = []
     _guess_time(frame, rules, taken, notes)
     _guess_addresses(frame, rules, taken)
-    mapping = Mapping(name=name, format=format)
+    mapping = Mapping(name=name, format=file_format)
     if "timestamp" in rules:
         rules["timestamp"], mapping = _finish_time(rules["timestamp"], mapping, frame, zone, notes)
     if "kind" not in rules:
         word = "mail" if {"nr_recipients", "attachments", "subject"} & rules.keys() else "event"
         rules["kind"] = ColumnRule("kind", constant=word)
-        notes.append(f'No field says what happened: every event is of kind "{word}"; change the constant if that is wrong.')
+        notes.append(
+            f'No field says what happened: every event is of kind "{word}"; change the constant if that is wrong.'
+        )
     order = [c for c in STANDARD if c in rules]
     return replace(mapping, columns=tuple(rules[c] for c in order)), notes
 
@@ -139,7 +158,7 @@ def _share_of_addresses(present: pl.Series) -> float:
 
 
 def _share_of_times(present: pl.Series) -> float:
-    if not len(present) or present.dtype not in {pl.String, pl.Date} and not isinstance(present.dtype, pl.Datetime):
+    if not len(present) or (present.dtype not in {pl.String, pl.Date} and not isinstance(present.dtype, pl.Datetime)):
         return 0.0
     return 1.0 - times.parse_times(present, zone="UTC").null_count() / len(present)
 
@@ -149,7 +168,9 @@ def _guess_time(frame: pl.DataFrame, rules: dict[str, ColumnRule], taken: set[st
         return
     for field in frame.columns:
         present = frame[field].drop_nulls()
-        if field not in taken and (_share_of_times(present) >= _MOSTLY or (len(present) and _looks_like_epoch(present))):
+        if field not in taken and (
+            _share_of_times(present) >= _MOSTLY or (len(present) and _looks_like_epoch(present))
+        ):
             rules["timestamp"] = ColumnRule("timestamp", (field,))
             taken.add(field)
             notes.append(f"{field!r} is taken for the time because of its values.")
@@ -177,7 +198,9 @@ def _guess_addresses(frame: pl.DataFrame, rules: dict[str, ColumnRule], taken: s
                 rules[column] = replace(rule, on_invalid="null")
 
 
-def _finish_time(rule: ColumnRule, mapping: Mapping, frame: pl.DataFrame, zone: str | None, notes: list[str]) -> tuple[ColumnRule, Mapping]:
+def _finish_time(
+    rule: ColumnRule, mapping: Mapping, frame: pl.DataFrame, zone: str | None, notes: list[str]
+) -> tuple[ColumnRule, Mapping]:
     values = frame[(rule.source or ("timestamp",))[0]]
     missing = times.needs(values)
     if missing == "unit":

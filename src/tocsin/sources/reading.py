@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,7 +16,7 @@ import polars as pl
 
 from tocsin.errors import SourceError
 from tocsin.sources import files, parquet, records
-from tocsin.sources.clean import AS_IS, Parsed, Plan, Rejects, clean, clean_all
+from tocsin.sources.clean import AS_IS, Parsed, Plan, Rejects, clean
 from tocsin.sources.mapping import Mapping, recognise
 from tocsin.sources.order import Collector, Store
 from tocsin.sources.plan import make_plan, raw_kinds
@@ -107,7 +108,9 @@ def _mapping_for(fields: list[str], options: Options) -> tuple[Mapping, bool]:
     return (Mapping(), False) if found is None else (found, True)
 
 
-def _plan(mapping: Mapping, kinds: dict[str, str], sample: pl.DataFrame, name: str, options: Options, *, fixed: bool) -> Plan:
+def _plan(
+    mapping: Mapping, kinds: dict[str, str], sample: pl.DataFrame, name: str, options: Options, *, fixed: bool
+) -> Plan:
     return make_plan(
         mapping, kinds, sample, name=name, now=options.now, fixed=fixed, zone=options.zone, year=options.year,
         earliest=options.earliest, latest=options.latest,
@@ -121,11 +124,13 @@ class _Sink:
         self.plan, self.options = plan, options
         self.rejects = Rejects()
         self.read = self.skipped = 0
-        self._collector = Collector(by_time=options.by_time, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1))
+        self._collector = Collector(
+            by_time=options.by_time, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1)
+        )
 
     def take(self, chunk: Parsed, file: str, prefix: str) -> None:
-        frame, count = clean_all(chunk, self.plan, file, self.rejects, prefix=prefix)
-        self.read += count
+        frame, accepted, _ = clean(chunk, self.plan, file, self.rejects, prefix=prefix)
+        self.read += len(accepted) + len(chunk.bad_lines) + chunk.skipped
         self.skipped += chunk.skipped
         stop_if_strict(self.rejects, self.options)
         self._collector.add(frame)
@@ -139,7 +144,9 @@ def stop_if_strict(rejects: Rejects, options: Options) -> None:
     if options.strict and (rejects.rows or rejects.cells):
         file, line, column, value, reason, _ = rejects.frame().row(0)
         where = f"{file}, line {line}" + (f", column {column!r}" if column else "")
-        raise SourceError(f"{where}: {reason}: {value!r} (strict reading stops at the first bad value; without it the row is set aside)")
+        raise SourceError(
+            f"{where}: {reason}: {value!r} (strict reading stops at the first bad value; without it the row is set aside)"
+        )
 
 
 class TextReader:
@@ -158,7 +165,7 @@ class TextReader:
         frame = pl.concat([f for f, _ in samples], how="diagonal_relaxed")
         name = options.name or mapping.name or self._name
         plan = _plan(mapping, sampled, frame, name, options, fixed=all(i.format == "csv" for i in self._inputs))
-        shape = records.shape_of(raw_kinds(mapping, sampled), plan, frame)
+        shape = records.shape_of(raw_kinds(mapping, sampled), sampled, plan)
         sink = _Sink(plan, options)
         with progress(name, sum(i.size_bytes for i in self._inputs), enabled=options.progress) as tick:
             for source in self._inputs:
@@ -240,7 +247,9 @@ class ParquetReader:
         schema = self._schema()
         mapping, recognised = _mapping_for(list(schema), options)
         name = options.name or mapping.name or self._name
-        sample = next((f for _, f in parquet.slices(self._inputs[0].path, rows=_SAMPLE_ROWS)), pl.DataFrame(schema=schema))
+        sample = next(
+            (f for _, f in parquet.slices(self._inputs[0].path, rows=_SAMPLE_ROWS)), pl.DataFrame(schema=schema)
+        )
         plan = _plan(mapping, dict.fromkeys(schema, AS_IS), sample, name, options, fixed=True)
         rejects = Rejects()
         several = len(self._inputs) > 1
@@ -269,7 +278,9 @@ class ParquetReader:
                 raise SourceError(f"{source.name} is not a readable Parquet file: {error}") from None
             for column, dtype in own.items():
                 if schema.setdefault(column, dtype) != dtype:
-                    raise SourceError(f"{source.name}: the column {column!r} is {dtype} here and {schema[column]} in the files before it")
+                    raise SourceError(
+                        f"{source.name}: the column {column!r} is {dtype} here and {schema[column]} in the files before it"
+                    )
         return schema
 
 
@@ -284,7 +295,7 @@ def _in_time_order(parts: list[parquet.Part]) -> list[parquet.Part]:
 
 def _follow(parts: list[parquet.Part]) -> bool:
     ordered = all(p.in_order for p in parts)
-    return ordered and all(a.high <= b.low for a, b in zip(parts, parts[1:], strict=False) if a.high and b.low)
+    return ordered and all(a.high <= b.low for a, b in pairwise(parts) if a.high and b.low)
 
 
 def _sorted_copy(store: parquet.ParquetStore, options: Options) -> Store:
@@ -303,7 +314,12 @@ def progress(name: str, size_bytes: int, *, enabled: bool) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("reading {task.description}"), TextColumn("{task.completed:,.0f} rows"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("reading {task.description}"),
+        TextColumn("{task.completed:,.0f} rows"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda rows: bar.advance(task, rows)

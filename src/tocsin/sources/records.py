@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tocsin.sources.mapping import Mapping
 
 SAMPLE_BYTES: Final = 2 << 20
-_COMMON_TIME: Final = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$"
-_MOSTLY: Final = 0.9
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -36,14 +34,12 @@ class Shape:
     Attributes:
         kinds: The kind each is read as, for the reading line by line.
         strict: Fields in which a list or object is wrong rather than text.
-        fast: The kind each is read as by the kernel; empty when the source is not one for it.
-        times: The earliest and latest time in microseconds that the kernel keeps; others go the slow way to be told.
+        fast: The kind Arrow reads each as; empty when the source is not one for Arrow.
     """
 
     kinds: dict[str, str]
     strict: frozenset[str]
     fast: dict[str, str]
-    times: tuple[int, int]
 
 
 def separator_of(source: Input, mapping: Mapping) -> str:
@@ -61,7 +57,9 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
     if len(head) == SAMPLE_BYTES:
         head = head[: head.rfind(b"\n") + 1] or head
     if source.format == "jsonl":
-        records = [r for line in head.split(b"\n") if line.strip() and isinstance(r := jsonl.parse_line(line.strip()), dict)]
+        records = [
+            r for line in head.split(b"\n") if line.strip() and isinstance(r := jsonl.parse_line(line.strip()), dict)
+        ]
         names = dict.fromkeys(name for record in records for name in record)
         kinds = {name: jsonl.kind_of(record.get(name) for record in records) for name in names}
         frame, _ = jsonl.columns_of(records, kinds, frozenset())
@@ -77,7 +75,7 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
         return frame, dict.fromkeys(loglines.fields_of(mapping), "text")
     raise SourceError(
         f"{source.name}: its format cannot be told. Say it with format= (jsonl, csv, parquet), or give a mapping with [[patterns]]"
-        " for log lines, such as mapping=\"postfix\"."
+        ' for log lines, such as mapping="postfix".'
     )
 
 
@@ -145,23 +143,12 @@ class _Parser:
         return self._csv.parse(data, last=last)
 
 
-def shape_of(kinds: dict[str, str], plan: Plan, sample: pl.DataFrame) -> Shape:
-    """Return the shape of a text source from the kinds of its fields, the plan for them and a sample."""
+def shape_of(kinds: dict[str, str], sampled: dict[str, str], plan: Plan) -> Shape:
+    """Return the shape of a text source from the kinds its fields are wanted as, those a sample shows, and the plan."""
     declared = {o.source for o in plan.outputs if o.declared and o.source is not None}
     scalars = {c.name for c in STANDARD.values() if c.kind != "list"}
     strict = frozenset(n for n in declared | scalars if not kinds.get(n, "").startswith("list"))
     loose = {o.source for o in plan.outputs if o.kind == "list" and o.rule.split}
-    fast = dict(kinds)
-    for output in plan.outputs:
-        field = output.source
-        if output.kind == "time" and field in sample.columns and output.rule.format is None and _users(plan, field) == 1:
-            common = sample[field].drop_nulls().str.contains(_COMMON_TIME)
-            fast[field] = "time" if len(common) and common.mean() > _MOSTLY else "text"  # type: ignore[operator]
-    if any(kind not in jsonl_fast.KINDS for kind in fast.values()):
-        fast = {}
-    bounds = tuple(round(t.timestamp() * 1e6) for t in (plan.earliest, plan.latest))
-    return Shape(kinds, strict - loose, fast, (bounds[0], bounds[1]))
-
-
-def _users(plan: Plan, field: str) -> int:
-    return sum(o.source == field for o in plan.outputs)
+    fast = {name: jsonl_fast.fast_kind(kind, kinds[name]) for name, kind in sampled.items()}
+    usable = {name: kind for name, kind in fast.items() if kind in jsonl_fast.ARROW_TYPES}
+    return Shape(kinds, strict - loose, usable if len(usable) == len(fast) else {})

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # In this order; what one format leaves unread is tried with the next, so the common one costs one pass.
-ZONED_FORMATS: Final = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%a, %d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z")
+ZONED_FORMATS: Final = (
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M%#z",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d %b %Y %H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S %z",
+)
 NAIVE_FORMATS: Final = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y%m%dT%H%M%S")
 SYSLOG_FORMAT: Final = "%b %d %H:%M:%S"
 _SYSLOG_RE: Final = r"^[A-Z][a-z]{2} +\d{1,2} \d{2}:\d{2}:\d{2}$"
@@ -38,7 +44,12 @@ NO_YEAR: Final = "time without a year"
 
 
 def parse_times(
-    series: pl.Series, *, zone: str | None = None, unit: str | None = None, format: str | None = None, year: int | None = None  # noqa: A002
+    series: pl.Series,
+    *,
+    zone: str | None = None,
+    unit: str | None = None,
+    format: str | None = None,  # noqa: A002
+    year: int | None = None,
 ) -> pl.Series:
     """Return `series` as Datetime("us", "UTC"), null where it cannot be read.
 
@@ -152,9 +163,11 @@ def _from_numbers(series: pl.Series, unit: str | None) -> pl.Series:
     return micros.set(~in_calendar, None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
-def _from_text(series: pl.Series, zone: str | None, unit: str | None, format: str | None, year: int | None) -> pl.Series:  # noqa: A002
+def _from_text(
+    series: pl.Series, zone: str | None, unit: str | None, pattern: str | None, year: int | None
+) -> pl.Series:
     # The raw text first, in the common form: that is the only pass over most files.
-    first = format or ZONED_FORMATS[0]
+    first = pattern or ZONED_FORMATS[0]
     found = _strptime(series, first, zone=zone)
     rows = _open_rows(found, series)
     if not len(rows):
