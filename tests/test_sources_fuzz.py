@@ -22,8 +22,21 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.fixture(autouse=True, params=["whole chunks", "line by line"], scope="module")
+def reading(request: pytest.FixtureRequest) -> Any:
+    """Every claim holds for the fast reading (made to run on the smallest chunks too) and for the slow one."""
+    from tocsin.sources import jsonl_fast
+
+    before = jsonl_fast.SMALL_BYTES
+    jsonl_fast.SMALL_BYTES = 8 if request.param == "whole chunks" else 1 << 40
+    yield
+    jsonl_fast.SMALL_BYTES = before
+
+
 def good(n: int) -> bytes:
-    return json.dumps({"event_id": f"good{n}", "timestamp": f"2026-01-01T00:00:{n % 60:02}Z", "user_id": "u", "nr_recipients": n}).encode()
+    return json.dumps(
+        {"event_id": f"good{n}", "timestamp": f"2026-01-01T00:00:{n % 60:02}Z", "user_id": "u", "nr_recipients": n}
+    ).encode()
 
 
 CORPUS = {
@@ -99,7 +112,13 @@ def test_a_line_of_ten_megabytes_and_one_of_twenty_cost_only_themselves(tmp_path
 
 
 @QUICK
-@given(st.lists(st.one_of(st.integers(0, 59).map(good), st.binary(max_size=60).map(lambda b: b.replace(b"\n", b" "))), max_size=20), st.integers(1, 400))
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 59).map(good), st.binary(max_size=60).map(lambda b: b.replace(b"\n", b" "))),
+        max_size=20,
+    ),
+    st.integers(1, 400),
+)
 def test_good_rows_survive_any_junk_in_any_chunking(tmp_path: Path, rows: list[bytes], chunk_bytes: int) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join([good(0), *rows]))
@@ -164,7 +183,13 @@ def test_damage_inside_an_archive_costs_what_comes_after_it_and_is_told(tmp_path
 
 
 @QUICK
-@given(st.lists(st.sampled_from([b"a,b", b'"', b'x"y,z', b'"a,b', b'"a\nb",c', b"\xff,", b",,,", b"", b"\0,\0", b'"a""b",c']), max_size=8), st.integers(1, 120))
+@given(
+    st.lists(
+        st.sampled_from([b"a,b", b'"', b'x"y,z', b'"a,b', b'"a\nb",c', b"\xff,", b",,,", b"", b"\0,\0", b'"a""b",c']),
+        max_size=8,
+    ),
+    st.integers(1, 120),
+)
 def test_good_csv_rows_survive_broken_quotes_and_fields(tmp_path: Path, junk: list[bytes], chunk_bytes: int) -> None:
     rows = [b"good%d,2026-01-01T00:00:%02dZ" % (n, n) for n in range(len(junk) + 1)]
     body = [line for pair in zip(rows, [*junk, b""], strict=True) for line in pair]
@@ -175,7 +200,10 @@ def test_good_csv_rows_survive_broken_quotes_and_fields(tmp_path: Path, junk: li
 
 def test_a_quoted_newline_is_part_of_a_field_wherever_the_chunks_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    path.write_bytes(b"event_id,timestamp,subject\r\n" + b"".join(b'good%d,2026-01-01T00:00:00Z,"line\n%d, ""q"""\r\n' % (n, n) for n in range(50)))
+    path.write_bytes(
+        b"event_id,timestamp,subject\r\n"
+        + b"".join(b'good%d,2026-01-01T00:00:00Z,"line\n%d, ""q"""\r\n' % (n, n) for n in range(50))
+    )
     for chunk_bytes in (1, 7, 64, 1 << 20):
         frame = read(path, now=NOW, chunk_bytes=chunk_bytes).frame().collect()
         assert frame["subject"].to_list() == [f'line\n{n}, "q"' for n in range(50)]
@@ -184,7 +212,9 @@ def test_a_quoted_newline_is_part_of_a_field_wherever_the_chunks_are_cut(tmp_pat
 rows_strategy = st.lists(
     st.fixed_dictionaries(
         {
-            "timestamp": st.integers(0, 10_000).map(lambda s: (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s)).isoformat()),
+            "timestamp": st.integers(0, 10_000).map(
+                lambda s: (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s)).isoformat()
+            ),
             "user_id": st.sampled_from(["a", "b", "Ünï", 'q"uote', "com,ma"]),
             "src_ip": st.sampled_from(["1.2.3.4", "::1", "2001:DB8::1", "bad", None]),
             "nr_recipients": st.integers(-5, 50) | st.none(),
@@ -198,7 +228,9 @@ rows_strategy = st.lists(
 
 @QUICK
 @given(rows_strategy, st.integers(1, 2000), st.randoms(use_true_random=False))
-def test_chunk_size_format_order_and_spilling_do_not_change_the_rows(tmp_path: Path, rows: list[dict[str, Any]], chunk: int, rng: random.Random) -> None:
+def test_chunk_size_format_order_and_spilling_do_not_change_the_rows(
+    tmp_path: Path, rows: list[dict[str, Any]], chunk: int, rng: random.Random
+) -> None:
     rows = [{"event_id": f"good{n}", **r} for n, r in enumerate(rows)]
     frame = pl.DataFrame(rows, schema_overrides={"src_ip": pl.String, "nr_recipients": pl.Int64})
     shuffled = rng.sample(rows, len(rows))

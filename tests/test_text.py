@@ -50,7 +50,9 @@ def test_the_column_form_escapes_what_the_string_form_escapes(text: str) -> None
     assert not has_unsafe(column)
 
 
-@pytest.mark.parametrize("attack", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "=", "\uff1d1+1"])
+@pytest.mark.parametrize(
+    "attack", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "=", "\uff1d1+1"]
+)
 def test_no_spreadsheet_takes_a_guarded_value_for_a_formula(attack: str) -> None:
     assert guard_formula(attack) == "'" + attack
     assert guard_formulas(pl.DataFrame({"a": [attack]}))["a"].item() == "'" + attack

@@ -136,7 +136,7 @@ _OPEN_QUOTE: Final = "a quote is opened and never closed"
 def read_header(head: bytes, separator: str) -> list[str]:
     r"""Return the column names on the first line, empty and repeated names made unique.
 
-    >>> read_header(b"time,ip,ip,\\n1,2,3,4", ",")
+    >>> read_header(b"time,ip,ip,\n1,2,3,4", ",")
     ['time', 'ip', 'ip_2', 'column_4']
     """
     line = head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").strip("\r\n")

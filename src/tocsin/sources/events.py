@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import polars as pl
+
 from tocsin.errors import SourceError, did_you_mean
 from tocsin.schema import ALWAYS
 from tocsin.sources.clean import clip
