@@ -2,14 +2,17 @@
 
 In a page, `python` blocks run in order in one namespace, in a folder of their own; a `text` block directly after one is
 its output. In `console` blocks each line `$ tocsin ...` runs the command, and the lines below it are its output. An
-ellipsis (...) stands for anything, and runs of spaces are one.
+ellipsis (...) stands for anything, and runs of spaces are one. Each page finds a log of its reader's own there:
+`mail.jsonl.gz`, twenty mails.
 """
 
 from __future__ import annotations
 
 import contextlib
 import doctest
+import gzip
 import io
+import json
 import os
 import re
 import shlex
@@ -75,11 +78,27 @@ def run_console(block: Block, folder: Path, page: str) -> None:
             assert not wrong, f"{page}:{block.line}: {command}\n{wrong}"
 
 
+def write_mail(folder: Path) -> None:
+    rows = [
+        {
+            "event_id": f"m{i}",
+            "timestamp": f"2026-03-{1 + i:02}T09:00:00Z",
+            "kind": "mail",
+            "user_id": "ada",
+            "nr_recipients": i,
+        }
+        for i in range(20)
+    ]
+    with gzip.open(folder / "mail.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
 def test_the_examples_of_this_page_run_and_print_what_it_says(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_mail(tmp_path)
     monkeypatch.setenv("POLARS_FMT_MAX_COLS", "12")
     page = str(path.relative_to(CHECKOUT))
     names: dict[str, object] = {"__name__": "__example__"}
