@@ -79,7 +79,7 @@ def number(value: float | None) -> str:
         return f"{int(value):,}"
     if abs(value) >= 10_000:
         return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
+    return f"{value:,.2f}".removesuffix(".00") if abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def share(value: float | None) -> str:

@@ -188,7 +188,7 @@ _DETECTIONS = [
 
 def detection_rows(past: "Backtest") -> list[dict[str, Any]]:
     """Return a row per detection for people and for JSON: `by_detection` with the unscored events by reason."""
-    rows = past.by_detection().to_dicts()
+    rows, rules = past.by_detection().to_dicts(), {d.id: d for d in past.engine.detections}
     for row in rows:
         tally = past.state.tallies.get(row["detection"])
         reasons = (
@@ -201,22 +201,30 @@ def detection_rows(past: "Backtest") -> list[dict[str, Any]]:
             "late": reasons.get("late", 0),
             "run": row["detection"] not in past.engine.skipped,
         }
-        row["idle"] = _why_idle(row["detection"], past) if row["events"] == 0 else ""
+        if not row["run"]:
+            row["idle"] = _why_idle(rules[row["detection"]], past.engine.refs) or row["note"].removeprefix("not run: ")
+        else:
+            row["idle"] = (
+                ""
+                if row["events"]
+                else _why_idle(rules[row["detection"]], past.engine.refs) or "no event takes part in it"
+            )
         del row["unscored_why"]
     return rows
 
 
-def _why_idle(rule: str, past: "Backtest") -> str:
-    """Return why no event took part in a rule that was run."""
-    detection, refs = next(d for d in past.engine.detections if d.id == rule), past.engine.refs
+def _why_idle(detection: "Detection", refs: "References | None") -> str:
+    """Return why a rule could not run, or no event took part in it, as far as reference data is the reason."""
     asked = {name.partition("_")[2] for name in detection.reads if name.startswith(("src_", "dst_", "user_"))}
     if asked & _PLACES and not (refs and any(t.frame["latitude"].count() for t in refs.geo)):
-        return "no geo table with places was given (--geo; the country table has none)"
+        return "no geo table with places was given (--geo FILE; the country table has none)"
     if asked & {"country"} and not (refs and refs.geo):
-        return "no geo table was given (--geo)"
+        return "no geo table was given (--geo FILE or --geo country)"
     if asked & {"listed", "threat"} and not (refs and refs.threats):
-        return "no threat list was given (--threats)"
-    return "no event takes part: its `on` holds for none"
+        return "no threat list was given (--threats FILE)"
+    if asked & {"asset"} and not (refs and refs.assets):
+        return "no asset list was given (--assets FILE)"
+    return ""
 
 
 def _show_detections(console: Console, past: "Backtest") -> None:
@@ -234,16 +242,9 @@ def _show_detections(console: Console, past: "Backtest") -> None:
         if row["errors"]:
             console.print(Text.assemble("  error ", (safe(row["detection"]), "bold red"), f": {safe(row['note'])}"))
     for row in rows:
-        if not row["run"]:
-            console.print(
-                Text.assemble(
-                    "  not run ", (safe(row["detection"]), "bold"), f": {safe(row['note']).removeprefix('not run: ')}"
-                )
-            )
-        elif row["idle"]:
-            console.print(
-                Text.assemble("  nothing to judge ", (safe(row["detection"]), "bold"), f": {safe(row['idle'])}")
-            )
+        if row["idle"]:
+            words = "nothing to judge" if row["run"] else "not run"
+            console.print(Text.assemble(f"  {words} ", (safe(row["detection"]), "bold"), f": {safe(row['idle'])}"))
     console.print()
 
 

@@ -66,15 +66,14 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     console.print()
     rows = [_row(row) for row in report.to_frame().to_dicts()]
     columns = [
-        Column("story", "story", least=12, style="bold"),
+        Column("story", "story", least=20, style="bold"),
         Column("detection", "detection", least=40, rank=2),
-        numeric("planted", "planted"),
-        numeric("found", "found"),
+        Column("told", "found", right=True),
         numeric("wrong", "wrong"),
         numeric("innocents", "traps", rank=3),
         numeric("in_top", "in top", rank=4),
-        Column("recall", "recall (floor)", right=True, rank=1),
-        Column("precision", "precision (floor)", right=True, rank=1),
+        Column("recall", "recall", right=True, rank=1),
+        Column("precision", "precision", right=True, rank=1),
         Column("verdict", ""),
     ]
     console.print(
@@ -85,9 +84,7 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
             "Stories, counted in users",
         )
     )
-    console.print(
-        "wrong: flagged without cause; traps: innocents among them; in top: planted users among as many highest scores"
-    )
+    console.print("found: of those planted; wrong: flagged without cause; traps: innocents among these; (floor)")
     console.print()
     traps = [
         Column("trap", "innocents", style="bold"),
@@ -121,7 +118,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})" if answered else "",
         "precision": f"{share(row['precision'])} ({share(row['precision_floor'])})" if answered else "",
         "verdict": "" if not answered else "ok" if row["passed"] else "BELOW",
-        "found": row["found"] if answered else None,
+        "told": f"{row['found']} of {row['planted']}" if answered else f"- of {row['planted']}",
         "wrong": row["wrong"] if answered else None,
         "innocents": row["innocents"] if answered else None,
     }
