@@ -28,6 +28,7 @@ EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 ORIGIN = np.int64(1 << 62)
 """Added to times and window numbers that are kept as payloads, so that none is EMPTY and their order is kept."""
 
+EIGHT = np.uint64(8)
 WORDS = 4
 _FULL_TENTHS = 6
 
@@ -52,6 +53,26 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _word(data: Any, i: Any) -> Any:
+    """Return 8 bytes as a little-endian word. Unsigned indices spare the check for negative ones, so it is one load."""
+    m = np.uint64(0)
+    for j in range(8):
+        m |= np.uint64(data[i + np.uint64(j)]) << np.uint64(8 * j)
+    return m
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _tail(data: Any, i: Any, stop: Any) -> Any:
+    """Return the last 0 to 7 bytes as a word."""
+    m, shift = np.uint64(0), np.uint64(0)
+    while i < stop:
+        m |= np.uint64(data[i]) << shift
+        i += np.uint64(1)
+        shift += EIGHT
+    return m
+
+
 @njit(cache=True, nogil=True)
 def _siphash(data: Any, start: Any, end: Any, k0: Any, k1: Any) -> Any:
     """Return the two words of SipHash-2-4-128 of ``data[start:end]``."""
@@ -59,20 +80,16 @@ def _siphash(data: Any, start: Any, end: Any, k0: Any, k1: Any) -> Any:
     v1 = k1 ^ np.uint64(0x646F72616E646F6D) ^ np.uint64(0xEE)
     v2 = k0 ^ np.uint64(0x6C7967656E657261)
     v3 = k1 ^ np.uint64(0x7465646279746573)
-    length = end - start
-    i = start
-    while i + 8 <= end:
-        m = np.uint64(0)
-        for j in range(8):
-            m |= np.uint64(data[i + j]) << np.uint64(8 * j)
+    i, stop = np.uint64(start), np.uint64(end)
+    length = stop - i
+    while i + EIGHT <= stop:
+        m = _word(data, i)
         v3 ^= m
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0 ^= m
-        i += 8
-    m = np.uint64(length & 0xFF) << np.uint64(56)
-    for j in range(end - i):
-        m |= np.uint64(data[i + j]) << np.uint64(8 * j)
+        i += EIGHT
+    m = (length << np.uint64(56)) | _tail(data, i, stop)
     v3 ^= m
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
@@ -165,18 +182,52 @@ def hash_column(column: pl.Series, key: bytes) -> Hashes:
 
 
 def _physical_words(column: pl.Series) -> NDArray[np.uint64]:
-    if column.dtype.is_nested() or column.dtype == pl.Categorical or column.dtype == pl.Enum or column.dtype == pl.Null:
-        return hash_column(column.cast(pl.String) if not column.dtype.is_nested() else column.struct.json_encode(), bytes(16))[:, 0]
-    physical = column.to_physical().fill_null(0) if column.dtype != pl.Boolean else column.cast(pl.Int64).fill_null(0)
-    wide = physical.cast(pl.Float64 if physical.dtype.is_float() else pl.Int64, strict=False).fill_null(0)
+    """Return the 64 bits of each value of a column that is neither text nor list; null is zero."""
+    if column.dtype.is_nested():
+        return hash_column(column.struct.json_encode(), bytes(16))[:, 0]
+    if column.dtype in {pl.Categorical, pl.Enum, pl.Null}:
+        return hash_column(column.cast(pl.String), bytes(16))[:, 0]
+    wide = column.to_physical().cast(pl.Float64 if column.dtype.is_float() else pl.Int64)
+    if wide.null_count():
+        wide = wide.fill_null(0)
     return wide.to_numpy().view(np.uint64)
 
 
+@njit(cache=True, nogil=True)
+def _fold_words(words: Any, digest: Any) -> None:
+    for i in range(words.size):
+        digest[i] = mix(digest[i] ^ words[i]) + np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def _fold_strings(offsets: Any, data: Any, digest: Any) -> None:
+    for i in range(offsets.size - 1):
+        d = digest[i]
+        j, stop = np.uint64(offsets[i]), np.uint64(offsets[i + 1])
+        d = mix(d ^ (stop - j))
+        while j + EIGHT <= stop:
+            d = mix(d ^ _word(data, j)) + np.uint64(1)
+            j += EIGHT
+        digest[i] = mix(d ^ _tail(data, j, stop)) + np.uint64(1)
+
+
 def content_digest(frame: pl.DataFrame, key: bytes) -> NDArray[np.uint64]:
-    """Return one 64-bit digest of each row's cells, in the order of the columns."""
+    """Return one 64-bit digest of each row's cells, in the order of the columns.
+
+    It tells a repeated event from another one under the same id. Nothing else rests on it, so it is a fast hash and
+    not a keyed one, except for lists.
+    """
     digest = np.zeros(frame.height, np.uint64)
     for column in frame.get_columns():
-        digest = (digest * np.uint64(0x9E3779B97F4A7C15)) ^ hash_column(column, key)[:, 0]
+        if column.dtype == pl.String:
+            if frame.height:
+                _fold_strings(*_strings(column), digest)
+        elif isinstance(column.dtype, pl.List):
+            _fold_words(np.ascontiguousarray(hash_column(column, key)[:, 0]), digest)
+        else:
+            _fold_words(_physical_words(column), digest)
+        if column.null_count():
+            _fold_words(column.is_null().cast(pl.Int64).to_numpy().view(np.uint64), digest)
     return digest
 
 

@@ -21,6 +21,7 @@ from tocsin.running.state import grow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+END_OF_TIME = 1 << 62
 SMALL_ROWS = 20_000
 """Below this a batch is joined with what waited before it; above, both are processed one after the other."""
 
@@ -50,14 +51,14 @@ class Arrival:
         self.clock, self.idle = np.full(0, NEVER), np.zeros(0, np.bool_)
         self.frontier = int(NEVER)
         self.table, self.used = new_table(), 0
-        self.waiting: pl.DataFrame | None = None
+        self._waiting: list[_Piece] = []
         self._spare: Any = None
 
     def control(self, record: Control) -> list[pl.DataFrame]:
         """Apply a control record and release what it sets free."""
         if isinstance(record, End):
-            waiting, self.waiting = self.waiting, None
-            return [] if waiting is None or waiting.is_empty() else [waiting]
+            self.frontier = END_OF_TIME
+            return self.release(None)
         if record.partition in self.partitions:
             self.idle[self.partitions[record.partition]] = True
             low = k.lowest_clock(self.clock, self.idle)
@@ -101,24 +102,73 @@ class Arrival:
         self.idle = grow(self.idle, len(self.partitions), fill=False)
 
     def release(self, fresh: pl.DataFrame | None) -> list[pl.DataFrame]:
-        """Return the frames that the frontier has passed, each sorted, the earlier first."""
-        parts = [p for p in (self.waiting, fresh) if p is not None and not p.is_empty()]
-        if len(parts) == 2 and not self._follows(*parts):  # noqa: PLR2004 - waiting and fresh
-            parts = [pl.concat(parts, rechunk=True)]
-        released, kept = [], []
-        for part in (in_order(p) for p in parts):
-            cut = int(np.searchsorted(part["@t"].to_numpy(), self.frontier, "left"))
-            released.append(part[:cut])
-            kept.append(part[cut:])
-        kept = [p for p in kept if not p.is_empty()]
-        self.waiting = pl.concat(kept, rechunk=True) if kept else None
-        return [p for p in released if not p.is_empty()]
+        """Return the frames that the frontier has passed, each in order, the earlier first.
 
-    @staticmethod
-    def _follows(waiting: pl.DataFrame, fresh: pl.DataFrame) -> bool:
-        """Whether all that is fresh comes after all that waits, and is worth its own pass."""
-        t: Any = fresh["@t"].to_numpy()
-        return fresh.height > SMALL_ROWS and int(waiting["@t"][-1]) < int(t.min())
+        What waits is kept in the pieces it came in, so a step looks only at pieces that hold something to release.
+        """
+        if fresh is not None and not fresh.is_empty():
+            self._waiting.append(_Piece.of(fresh))
+        ready, kept = [], []
+        for piece in self._waiting:
+            if piece.first >= self.frontier:
+                kept.append(piece)
+                continue
+            out, rest = piece.split(self.frontier)
+            ready.append(out)
+            if rest is not None:
+                kept.append(rest)
+        self._waiting = kept
+        return [in_order(frame) for frame in _merged(ready)]
+
+    @property
+    def waiting(self) -> pl.DataFrame | None:
+        """All that waits, in one frame, or None."""
+        return pl.concat([p.frame for p in self._waiting], rechunk=True) if self._waiting else None
+
+    @waiting.setter
+    def waiting(self, frame: pl.DataFrame | None) -> None:
+        self._waiting = [] if frame is None or frame.is_empty() else [_Piece.of(frame)]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Part of what waits: a frame, its first and last time, whether its times ascend."""
+
+    frame: pl.DataFrame
+    first: int
+    last: int
+    ascends: bool
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> _Piece:
+        t = frame["@t"].to_numpy()
+        ascends = bool((np.diff(t) >= 0).all())
+        return cls(frame, int(t[0]) if ascends else int(t.min()), int(t[-1]) if ascends else int(t.max()), ascends)
+
+    def split(self, frontier: int) -> tuple[_Piece, _Piece | None]:
+        """Return what lies before the frontier and what does not; something does."""
+        if self.last < frontier:
+            return self, None
+        t = self.frame["@t"].to_numpy()
+        if self.ascends:
+            cut = int(np.searchsorted(t, frontier, "left"))
+            return _Piece.of(self.frame[:cut]), _Piece.of(self.frame[cut:])
+        before = pl.Series(t < frontier)
+        return _Piece.of(self.frame.filter(before)), _Piece.of(self.frame.filter(~before))
+
+
+def _merged(pieces: list[_Piece]) -> list[pl.DataFrame]:
+    """Return frames that follow each other in time: pieces that overlap, or are small, are put together."""
+    groups: list[list[_Piece]] = []
+    end = 0
+    for piece in sorted(pieces, key=lambda p: p.first):
+        apart = groups and piece.first > end and max(piece.frame.height, sum(p.frame.height for p in groups[-1])) > SMALL_ROWS
+        if apart or not groups:
+            groups.append([piece])
+        else:
+            groups[-1].append(piece)
+        end = max(end, piece.last) if len(groups[-1]) > 1 or not apart else piece.last
+    return [g[0].frame if len(g) == 1 else pl.concat([p.frame for p in g], rechunk=True) for g in groups]
 
 
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
