@@ -11,6 +11,8 @@ from rich.terminal_theme import TerminalTheme
 
 from tocsin.faces.export import write_text
 
+CELL_WIDTH = 12.2
+"""Of rich's SVG: the width of a character at its font size of 20."""
 THEME = TerminalTheme(
     (250, 250, 248),
     (36, 41, 47),
@@ -37,8 +39,16 @@ THEME = TerminalTheme(
 )
 
 
+def _indented(match: re.Match[str]) -> str:
+    """Move a text to the right by its leading blanks: some viewers drop them."""
+    blanks = CELL_WIDTH * (len(match[5]) // len("&#160;"))
+    x, length = float(match[1]) + blanks, float(match[3]) - blanks
+    return f'x="{x:g}" {match[2]} textLength="{length:g}" {match[4]}>'
+
+
 def save_picture(console: Console, path: Path, title: str) -> None:
     """Write what the console printed as SVG: same text, same bytes; the fonts are the reader's own."""
     svg = console.export_svg(title=title, theme=THEME, unique_id="tocsin")
+    svg = re.sub(r'x="([\d.]+)" (y="[\d.]+") textLength="([\d.]+)" (clip-path="[^"]*")>((?:&#160;)+)', _indented, svg)
     svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL)  # rich would have them fetched from a CDN
     write_text(svg, path)

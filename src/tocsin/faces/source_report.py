@@ -62,7 +62,7 @@ def show_rejects(console: Console, events: "Events") -> None:
     columns = [
         numeric("times", "times"),
         Column("reason", "reason", least=30),
-        Column("example", "for example", least=12, rank=1),
+        Column("example", "for example", least=36, rank=1),
     ]
     console.print(make_table(rows, columns, console.width))
     if len(reasons) > SHOWN_REASONS:
