@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
+import polars as pl  # noqa: TC002  (the examples in the docstrings use it)
 
 from tocsin.errors import SourceError, did_you_mean
 from tocsin.schema import ALWAYS
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
     from pathlib import Path
-
-    import polars as pl
 
     from tocsin.sources.clean import Rejects
     from tocsin.sources.describe import Description

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-MEMORY_BYTES: Final = 256 << 20
-RUN_BYTES: Final = 96 << 20
-GROUP_ROWS: Final = 65_536
+MEMORY_BYTES: Final = 192 << 20
+RUN_BYTES: Final = 64 << 20
+GROUP_ROWS: Final = 16_384
 RANGE_ROWS: Final = 400_000
 _SAMPLE_EVERY: Final = 512
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -147,7 +147,7 @@ _KEEP_ALIVE: weakref.WeakKeyDictionary[pl.LazyFrame, SpillStore] = weakref.WeakK
 
 
 def read_groups(
-    path: Path, columns: Sequence[str], schema: dict[str, pl.DataType], rows: int = 8 * GROUP_ROWS
+    path: Path, columns: Sequence[str], schema: dict[str, pl.DataType], rows: int = 16 * GROUP_ROWS
 ) -> Iterator[pl.DataFrame]:
     """Yield a Parquet file some row groups at a time, columns it lacks as nulls."""
     scan = pl.scan_parquet(path)
