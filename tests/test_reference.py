@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tocsin.errors import TableError
 from tocsin.geo import read_geo
-from tocsin.reference import References, reference
+from tocsin.references import References, reference
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -2,26 +2,77 @@
 
 Enters: events. Leaves: findings, and the same names for notebook, command line and service. Layer: the front door;
 it only re-exports. Measures, fits and the rule language are all here, so that a rule file needs one import.
+
+A name is imported when it is first used, so that ``tocsin --help`` need not load a compiler.
 """
 
-from tocsin import rules
-from tocsin.detection import Condition, Detection, Example, col, known, prev, ref, score, total, value
-from tocsin.engine import End, Engine, Idle, State
-from tocsin.engine.fitting import fit
-from tocsin.engine.replay import Backtest, backtest
-from tocsin.errors import MappingError, RuleError, SourceError, StateError, TableError, TocsinError
-from tocsin.fits import limit, own_history, population
-from tocsin.measures import Count, Distinct, FirstSeen, Hours, Max, Mean, Min, Previous, Ratio, Sum
-from tocsin.reference import References, reference
-from tocsin.sources import Events, read
-from tocsin.sources.simulate import Simulation, simulate
-from tocsin.tables import Table
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tocsin import rules
+    from tocsin.detection import Condition, Detection, Example, col, known, prev, ref, score, total, value
+    from tocsin.engine import End, Engine, Idle, State
+    from tocsin.engine.fitting import fit
+    from tocsin.engine.parameters import operating_hours, poisson_parameter
+    from tocsin.engine.replay import Backtest, backtest
+    from tocsin.engine.saved import load_state, save_state
+    from tocsin.errors import MappingError, RuleError, SourceError, StateError, TableError, TocsinError
+    from tocsin.fits import limit, own_history, population
+    from tocsin.measures import Count, Distinct, FirstSeen, Hours, Max, Mean, Min, Previous, Ratio, Sum
+    from tocsin.references import References, reference
+    from tocsin.runners.compare import compare
+    from tocsin.runners.rulefiles import check_rules, load_rules, test_rules
+    from tocsin.runners.verify import verify
+    from tocsin.sources import Events, read
+    from tocsin.sources.simulate import Simulation, simulate
+    from tocsin.tables import Table
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "detection": ("Condition", "Detection", "Example", "col", "known", "prev", "ref", "score", "total", "value"),
+    "engine": ("End", "Engine", "Idle", "State"),
+    "engine.fitting": ("fit",),
+    "engine.parameters": ("operating_hours", "poisson_parameter"),
+    "engine.replay": ("Backtest", "backtest"),
+    "engine.saved": ("load_state", "save_state"),
+    "errors": ("MappingError", "RuleError", "SourceError", "StateError", "TableError", "TocsinError"),
+    "fits": ("limit", "own_history", "population"),
+    "measures": ("Count", "Distinct", "FirstSeen", "Hours", "Max", "Mean", "Min", "Previous", "Ratio", "Sum"),
+    "references": ("References", "reference"),
+    "runners.compare": ("compare",),
+    "runners.rulefiles": ("check_rules", "load_rules", "test_rules"),
+    "runners.verify": ("verify",),
+    "sources": ("Events", "read"),
+    "sources.simulate": ("Simulation", "simulate"),
+    "tables": ("Table",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
 __all__ = [
-    "Backtest", "Condition", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen", "Hours", "Idle", "MappingError",
-    "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "Sum", "Table",
-    "TableError", "TocsinError", "backtest", "col", "fit", "known", "limit", "own_history", "population", "prev", "read", "ref", "reference",
-    "rules", "score", "simulate", "total", "value",
+    "Backtest", "Condition", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen", "Hours", "Idle",
+    "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation", "SourceError", "State",
+    "StateError", "Sum", "Table", "TableError", "TocsinError", "backtest", "check_rules", "col", "compare", "fit", "known", "limit",
+    "load_rules", "load_state", "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference",
+    "rules", "save_state", "score", "simulate", "test_rules", "total", "value", "verify",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use."""
+    if name == "rules":
+        return importlib.import_module("tocsin.rules")
+    if name not in _HOME_OF:
+        message = f"tocsin has no {name!r}"
+        raise AttributeError(message)
+    found = getattr(importlib.import_module(f"tocsin.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,7 @@
-"""`python -m tocsin`: the command line without an installed script."""
+"""`python -m tocsin`: the command line without an installed script.
+
+Enters: arguments. Leaves: an exit code. Layer: above the faces; it only calls one.
+"""
 
 import sys
 

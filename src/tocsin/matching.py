@@ -1,7 +1,7 @@
 """Match addresses and names against a list, as of a time.
 
 Enters: `Indicators`, then parsed addresses or a series of user ids, with times. Leaves: for each row the
-entry of the list that applies, or -1. Layer: reference, the inside of :mod:`tocsin.reference`.
+entry of the list that applies, or -1. Layer: reference, the inside of :mod:`tocsin.references`.
 
 The most specific entry that holds at the time wins: the smaller range; an e-mail address before its
 domain; a domain before its parent domain (a listed domain covers what lies below it).

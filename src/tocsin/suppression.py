@@ -1,7 +1,7 @@
 """Which allow-list entry, if any, covers a finding.
 
 Enters: findings and the allow-list. Leaves: the series ``suppressed_by``. Layer: reference, the inside of
-:mod:`tocsin.reference`.
+:mod:`tocsin.references`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from tocsin.tables import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.running import Arrays, Running
 
 LATENESS = "1h"

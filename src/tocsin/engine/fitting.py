@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.engine.replay import Backtest
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.sources import Events
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tocsin.detection import Detection
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.sources import Events
 
 BATCH_ROWS = 500_000

@@ -16,7 +16,7 @@ from tocsin.errors import MappingError, TocsinError, did_you_mean
 
 if TYPE_CHECKING:
     from tocsin.detection import Detection
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.sources import Events
 
 Flag = Parameter(negative=(), show_default=False)
@@ -118,7 +118,7 @@ def open_references(options: ReferenceOptions) -> "References | None":
     """Return the reference data that was named, or None."""
     if not (options.geo or options.threats or options.assets or options.allow):
         return None
-    from tocsin.reference import reference
+    from tocsin.references import reference
 
     return reference(
         geo=options.geo,

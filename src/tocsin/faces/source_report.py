@@ -11,7 +11,7 @@ from rich.text import Text
 from tocsin.faces.terminal import Column, make_table, numeric, safe, whole
 
 if TYPE_CHECKING:
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.sources import Events
 
 SHOWN_REASONS = 8

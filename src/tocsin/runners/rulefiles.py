@@ -18,6 +18,7 @@ import polars as pl
 from tocsin.detection import LOOKED_UP, Detection, collect_problems
 from tocsin.engine import End, Engine
 from tocsin.errors import RuleError, did_you_mean
+from tocsin.expressions import evaluate
 from tocsin.schema import STANDARD
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def _expression_problems(detection: Detection) -> list[str]:
             else frame.with_columns(pl.Series("@score", [float(i) for i in range(frame.height)]))
         )
         try:
-            whole = scope.select(expression.alias("x"))["x"]
-            single = pl.concat([scope[i : i + 1].select(expression.alias("x")) for i in range(scope.height)])["x"]
+            whole = evaluate(scope, expression)
+            company = _in_other_company(scope, expression)
         except Exception as error:  # noqa: BLE001 - whatever an expression raises is the rule's problem
             problems.append(f"{name} cannot be evaluated: {type(error).__name__}: {str(error).splitlines()[0]}")
             continue
@@ -213,13 +214,17 @@ def _expression_problems(detection: Detection) -> list[str]:
             problems.append(f"{name} is {whole.dtype}, not boolean. Compare it with something.")
         elif wanted == "number" and not (whole.dtype.is_numeric() or whole.dtype in {pl.Boolean, pl.Null}):
             problems.append(f"{name} is {whole.dtype}, not a number.")
-        elif len(whole) not in {1, scope.height} or (
-            len(whole) == scope.height and not whole.equals(single, null_equal=True)
-        ):
+        elif not all(whole.equals(other, null_equal=True) for other in company):
             problems.append(
                 f"{name} depends on other rows of the batch (an aggregate, a shift, a sort). Use a measure or a fit instead."
             )
     return problems
+
+
+def _in_other_company(scope: pl.DataFrame, expression: pl.Expr) -> list[pl.Series]:
+    """Return the values of the same rows, evaluated row by row, and beside a second copy of all of them."""
+    alone = [evaluate(scope[i : i + 1], expression) for i in range(scope.height)]
+    return [pl.concat(alone), evaluate(pl.concat([scope, scope]), expression)[: scope.height]]
 
 
 def _with_made_columns(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:

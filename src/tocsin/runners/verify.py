@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.engine import State
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.sources import Events
 
 VERIFY_ROWS = 100_000

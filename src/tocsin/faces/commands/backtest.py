@@ -36,7 +36,7 @@ from tocsin.faces.terminal import Column, make_table, moment, new_console, numbe
 if TYPE_CHECKING:
     from tocsin.detection import Detection
     from tocsin.engine.replay import Backtest
-    from tocsin.reference import References
+    from tocsin.references import References
     from tocsin.runners.compare import Comparison
     from tocsin.sources import Events
 
