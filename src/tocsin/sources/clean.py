@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
-from tocsin.addresses import canonical
 from tocsin.schema import KINDS, STANDARD
+from tocsin.sources.convert import LIST_INNER, as_text, convert
 from tocsin.sources.mapping import ColumnRule
-from tocsin.sources.times import parse_times, why_unreadable
+from tocsin.sources.times import why_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 MAX_FIELD_BYTES: Final = 65_536
 MAX_REJECTS_KEPT: Final = 100_000
-AS_IS: Final = "as_is"
 _MAX_VALUE_CHARS: Final = 200
-_LIST_SPLIT: Final = ";"
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-_LIST_INNER: Final = {"list": pl.String(), "list_int": pl.Int64(), "list_float": pl.Float64()}
 
 REJECTED_SCHEMA: Final = {
     "file": pl.String(), "line": pl.Int64(), "column": pl.String(), "value": pl.String(), "reason": pl.String(), "kept": pl.Boolean(),
@@ -112,7 +108,7 @@ class Output:
     @property
     def dtype(self) -> pl.DataType:
         """The type the column is stored as (a column kept as it is has its source's)."""
-        return KINDS[self.kind] if self.kind in KINDS else pl.List(_LIST_INNER.get(self.kind, pl.String()))
+        return KINDS[self.kind] if self.kind in KINDS else pl.List(LIST_INNER.get(self.kind, pl.String()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +233,7 @@ def _make(
     bad = value.is_null() & raw.is_not_null() if value.null_count() != raw.null_count() else None
     if bad is not None:
         rows = bad.arg_true()
-        values = _as_text(raw.gather(rows))
+        values = as_text(raw.gather(rows))
         reasons = _reasons(values, reason, output, plan)
         issues.append(_Issue(rule.name, rows, values, reasons, output.declared and rule.on_invalid == "reject"))
     if rule.default is not None and value.null_count():
@@ -257,7 +253,7 @@ def _prepare(raw: pl.Series, rule: ColumnRule, plan: Plan) -> pl.Series:
     if isinstance(raw.dtype, pl.Categorical | pl.Enum):
         raw = raw.cast(pl.String)
     if (rule.values or rule.pattern) and not raw.dtype.is_nested():
-        raw = _as_text(raw)
+        raw = as_text(raw)
     if raw.dtype != pl.String:
         return raw
     missing = raw.is_in(["", *plan.null_values]) if plan.null_values else raw == ""
@@ -272,141 +268,6 @@ def _prepare(raw: pl.Series, rule: ColumnRule, plan: Plan) -> pl.Series:
         else:
             raw = raw.replace_strict(old, new, default=rule.otherwise).zip_with(raw.is_not_null(), raw)
     return raw.str.to_lowercase() if rule.lower else raw
-
-
-def convert(raw: pl.Series, kind: str, rule: ColumnRule, plan: Plan) -> tuple[pl.Series, str]:
-    """Return `raw` as that kind, null where it cannot be, and the reason for those."""
-    if kind == AS_IS:
-        return raw, ""
-    if kind == "time":
-        return parse_times(raw, zone=plan.zone, unit=rule.unit, format=rule.format, year=plan.year), ""
-    if kind == "address":
-        return _addresses(raw), "not an IP address"
-    if kind == "text":
-        return _to_text(raw), "expected text"
-    if kind == "int":
-        return _to_int(raw), "not a whole number"
-    if kind == "float":
-        return _to_float(raw), "not a finite number"
-    if kind == "bool":
-        return _to_bool(raw), "not true or false"
-    return _to_list(raw, kind, rule.split or _LIST_SPLIT), "not a list"
-
-
-def _addresses(raw: pl.Series) -> pl.Series:
-    if raw.dtype != pl.String:
-        return pl.Series(raw.name, [None], dtype=pl.String).new_from_index(0, len(raw))
-    fixed = canonical(raw)
-    if fixed.null_count() == raw.null_count():
-        return fixed
-    rows = (fixed.is_null() & raw.is_not_null()).arg_true()
-    return fixed.clone().scatter(rows, canonical(raw.gather(rows).str.strip_chars()))
-
-
-def _as_text(raw: pl.Series) -> pl.Series:
-    if raw.dtype == pl.String:
-        return raw
-    if isinstance(raw.dtype, pl.List | pl.Struct | pl.Array):
-        return pl.Series(raw.name, [None if v is None else str(v) for v in raw.to_list()], dtype=pl.String)
-    if raw.dtype == pl.Binary:
-        return pl.Series(
-            raw.name,
-            [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_list()],
-            dtype=pl.String,
-        )
-    if isinstance(raw.dtype, pl.Datetime):
-        return raw.dt.to_string("iso:strict")
-    return raw.cast(pl.String)
-
-
-def _to_text(raw: pl.Series) -> pl.Series:
-    if raw.dtype.is_nested():
-        return pl.Series(raw.name, [None], dtype=pl.String).new_from_index(0, len(raw))
-    return _as_text(raw)
-
-
-def _to_int(raw: pl.Series) -> pl.Series:
-    if raw.dtype.is_integer():
-        return raw if raw.dtype == pl.Int64 else raw.cast(pl.Int64, strict=False)
-    if raw.dtype.is_nested() or not (raw.dtype == pl.String or raw.dtype.is_numeric()):
-        return pl.Series(raw.name, [None], dtype=pl.Int64).new_from_index(0, len(raw))
-    if raw.dtype != pl.String:
-        return _whole(raw.cast(pl.Float64))
-    text = raw.str.strip_chars()
-    value = text.cast(pl.Int64, strict=False)
-    if value.null_count() == raw.null_count():
-        return value
-    # "5.0" and "1e3" are whole numbers too; beyond 2**53 a float would guess the last digits.
-    return value.zip_with(value.is_not_null(), _whole(text.cast(pl.Float64, strict=False)))
-
-
-def _whole(number: pl.Series) -> pl.Series:
-    exact = (number.abs() < 2.0**53) & (number == number.round())
-    return number.set(~exact.fill_null(value=False), None).cast(pl.Int64, strict=False)
-
-
-def _to_float(raw: pl.Series) -> pl.Series:
-    if raw.dtype.is_nested() or raw.dtype == pl.Boolean or raw.dtype.is_temporal():
-        return pl.Series(raw.name, [None], dtype=pl.Float64).new_from_index(0, len(raw))
-    number = (raw.str.strip_chars() if raw.dtype == pl.String else raw).cast(pl.Float64, strict=False)
-    infinite = number.is_not_null() & ~number.is_finite()
-    return number.set(infinite, None) if infinite.any() else number
-
-
-def _to_bool(raw: pl.Series) -> pl.Series:
-    if raw.dtype == pl.Boolean:
-        return raw
-    if raw.dtype.is_nested():
-        return pl.Series(raw.name, [None], dtype=pl.Boolean).new_from_index(0, len(raw))
-    text = _as_text(raw).str.strip_chars().str.to_lowercase()
-    return text.replace_strict(
-        [*_TRUE, *_FALSE], [True] * len(_TRUE) + [False] * len(_FALSE), default=None, return_dtype=pl.Boolean
-    )
-
-
-def _to_list(raw: pl.Series, kind: str, split: str) -> pl.Series:
-    inner = _LIST_INNER[kind]
-    if isinstance(raw.dtype, pl.Array):
-        raw = raw.arr.to_list()
-    if isinstance(raw.dtype, pl.List):
-        if raw.dtype.inner == inner:
-            return raw
-        if raw.dtype.inner.is_nested():
-            return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
-        cast = raw.cast(pl.List(inner), strict=False)
-        lost = (
-            cast.list.eval(pl.element().is_null().sum()).list.first()
-            != raw.list.eval(pl.element().is_null().sum()).list.first()
-        )
-        return cast.set(lost.fill_null(value=False), None)
-    if raw.dtype != pl.String:
-        return pl.Series(raw.name, [None], dtype=pl.List(inner)).new_from_index(0, len(raw))
-    return _list_from_text(raw, split, inner)
-
-
-def _list_from_text(raw: pl.Series, split: str, inner: pl.DataType) -> pl.Series:
-    text = raw.str.strip_chars()
-    json = text.str.starts_with("[").fill_null(value=False)
-    parts = text.str.split(split).list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
-    if json.any():
-        rows = json.arg_true()
-        parts = parts.scatter(rows, _json_lists(text.gather(rows)))
-    return (
-        parts if inner == pl.String else _to_list(parts, next(k for k, v in _LIST_INNER.items() if v == inner), split)
-    )
-
-
-def _json_lists(text: pl.Series) -> pl.Series:
-    import json
-
-    lists: list[list[str | None] | None] = []
-    for value in text.to_list():
-        try:
-            items = json.loads(value)
-            lists.append([None if i is None else i if isinstance(i, str) else json.dumps(i) for i in items])
-        except (ValueError, RecursionError):
-            lists.append(None)
-    return pl.Series(lists, dtype=pl.List(pl.String))
 
 
 def _reasons(values: pl.Series, reason: str, output: Output, plan: Plan) -> pl.Series:
@@ -465,7 +326,7 @@ def _check_time(
         word = "before the earliest" if early else "after the latest"
         reason = f"absurd time: {word} allowed, {limit:%Y-%m-%d %H:%M}Z"
         reasons = pl.Series([reason]).new_from_index(0, len(rows))
-        issues.append(_Issue("timestamp", rows, _as_text(raw.gather(rows)), reasons, fatal=True))
+        issues.append(_Issue("timestamp", rows, as_text(raw.gather(rows)), reasons, fatal=True))
 
 
 def _source_issues(bad: dict[str, list[tuple[int, str, str]]], plan: Plan) -> list[_Issue]:

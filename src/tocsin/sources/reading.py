@@ -16,7 +16,8 @@ import polars as pl
 
 from tocsin.errors import SourceError
 from tocsin.sources import files, parquet, records
-from tocsin.sources.clean import AS_IS, Parsed, Plan, Rejects, clean
+from tocsin.sources.clean import Parsed, Plan, Rejects, clean
+from tocsin.sources.convert import AS_IS
 from tocsin.sources.mapping import Mapping, recognise
 from tocsin.sources.order import Collector, Store
 from tocsin.sources.plan import make_plan, raw_kinds
