@@ -1,0 +1,220 @@
+"""Hashing: the keyed hash is the published one, and the table loses no key.
+
+Layer: tests. The hash is compared with the published vectors and with a reference in plain Python integers, which is
+written from the paper and knows nothing of columns.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from numba import njit
+
+from tocsin.hashing import EMPTY, content_digest, find, find_pair, hash_column, make_room, mix, new_table, put
+
+KEY = bytes(range(16))
+VECTORS = {
+    0: "a3817f04ba25a8e66df67214c7550293",
+    1: "da87c1d86b99af44347659119b22fc45",
+    15: "5493e99933b0a8117e08ec0f97cfc3d9",
+}
+WORD = (1 << 64) - 1
+
+
+def _rotated(x: int, bits: int) -> int:
+    return ((x << bits) | (x >> (64 - bits))) & WORD
+
+
+def _mixed(v: list[int], rounds: int) -> None:
+    for _ in range(rounds):
+        v[0] = (v[0] + v[1]) & WORD
+        v[2] = (v[2] + v[3]) & WORD
+        v[1] = _rotated(v[1], 13) ^ v[0]
+        v[3] = _rotated(v[3], 16) ^ v[2]
+        v[0] = _rotated(v[0], 32)
+        v[2] = (v[2] + v[1]) & WORD
+        v[0] = (v[0] + v[3]) & WORD
+        v[1] = _rotated(v[1], 17) ^ v[2]
+        v[3] = _rotated(v[3], 21) ^ v[0]
+        v[2] = _rotated(v[2], 32)
+
+
+def siphash_128(message: bytes, key: bytes) -> bytes:
+    """SipHash-2-4 with 128 bits of output, as the paper writes it."""
+    k = [int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")]
+    start = b"somepseudorandomlygeneratedbytes"
+    v = [int.from_bytes(start[i : i + 8], "big") ^ k[i // 8 % 2] for i in range(0, 32, 8)]
+    v[1] ^= 0xEE
+    padded = message + bytes(-(len(message) + 1) % 8) + bytes([len(message) & 255])
+    for i in range(0, len(padded), 8):
+        m = int.from_bytes(padded[i : i + 8], "little")
+        v[3] ^= m
+        _mixed(v, 2)
+        v[0] ^= m
+    v[2] ^= 0xEE
+    _mixed(v, 4)
+    out = v[0] ^ v[1] ^ v[2] ^ v[3]
+    v[1] ^= 0xDD
+    _mixed(v, 4)
+    return out.to_bytes(8, "little") + (v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little")
+
+
+def hashed(values: list[str | None], key: bytes = KEY) -> list[bytes]:
+    return [row.astype("<u8").tobytes() for row in hash_column(pl.Series(values, dtype=pl.String), key)]
+
+
+@pytest.mark.parametrize(("length", "digest"), VECTORS.items())
+def test_the_hash_and_its_reference_give_the_published_vectors(length: int, digest: str) -> None:
+    message = bytes(range(length))
+    assert siphash_128(message, KEY).hex() == digest
+    assert hashed([message.decode()])[0].hex() == digest
+
+
+def test_the_hash_equals_the_reference_at_every_length_and_in_every_script() -> None:
+    texts = (
+        ["x" * n for n in range(70)]
+        + ["ä" * 130, "日本語", "a\x00b", "e\u0301", "\u202eexe.png"]
+        + ["y" * 255, "y" * 256, "y" * 257]
+    )
+    assert hashed(texts) == [siphash_128(t.encode(), KEY) for t in texts]
+
+
+def test_another_key_gives_other_hashes() -> None:
+    assert hashed(["ann"]) != hashed(["ann"], bytes(16))
+
+
+def test_a_slice_hashes_like_a_column_of_its_own() -> None:
+    whole = pl.Series(["ann", None, "bob", "", "cy", "dee"] * 5)
+    for column in (whole, pl.concat([whole[:7], whole[7:]], rechunk=False), whole.cast(pl.Categorical)):
+        assert (hash_column(column[3:17], KEY) == hash_column(column, KEY)[3:17]).all()
+    lists = pl.Series([["a"], None, [], ["b", "c"], [None], ["c", "b"]] * 3)
+    assert (hash_column(lists[2:11], KEY) == hash_column(lists, KEY)[2:11]).all()
+
+
+def test_null_is_zero_and_empty_text_is_not() -> None:
+    found = hash_column(pl.Series([None, ""]), KEY)
+    assert (found[0] == 0).all()
+    assert (found[1] != 0).all()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([1, None, 0], dtype=pl.Int64),
+        pl.Series([1.5, None, 0.0]),
+        pl.Series([True, None, False]),
+        pl.Series([datetime(2026, 1, 1, tzinfo=UTC), None, datetime(1970, 1, 1, tzinfo=UTC)]),
+        pl.Series([["a"], None, []], dtype=pl.List(pl.String)),
+        pl.Series(["a", None, ""], dtype=pl.Categorical),
+        pl.Series([1, None, 0], dtype=pl.UInt8),
+    ],
+    ids=lambda c: str(c.dtype),
+)
+def test_every_type_tells_its_values_and_its_null_apart(column: pl.Series) -> None:
+    assert len({tuple(row) for row in hash_column(column, KEY).tolist()}) == 3
+
+
+def test_lists_differ_by_order_by_grouping_and_by_length() -> None:
+    lists = pl.Series([["a", "b"], ["b", "a"], ["ab"], ["a"], ["a", "a"], [], [""], ["a", "b", ""]])
+    assert len({tuple(row) for row in hash_column(lists, KEY).tolist()}) == len(lists)
+
+
+def test_an_empty_column_of_any_type_hashes_to_nothing() -> None:
+    for dtype in (pl.String, pl.Int64, pl.List(pl.String), pl.Boolean):
+        assert hash_column(pl.Series([], dtype=dtype), KEY).shape == (0, 2)
+
+
+def test_the_digest_of_a_row_depends_on_which_column_a_value_stands_in() -> None:
+    frame = pl.DataFrame({"a": ["x", "y", "x", None], "b": ["y", "x", "y", "x"]})
+    found = content_digest(frame, KEY).tolist()
+    assert found[0] == found[2]
+    assert len(set(found)) == 3
+    assert found[0] != content_digest(frame.select("b", "a"), KEY)[0]
+
+
+@njit
+def _enter(table, keys, payloads):
+    new = 0
+    for i in range(keys.shape[0]):
+        place = find(table, keys[i, 0], keys[i, 1], keys[i, 2])
+        new += table[place, 3] == EMPTY
+        put(table, place, keys[i, 0], keys[i, 1], keys[i, 2], payloads[i])
+    return new
+
+
+@njit
+def _payloads(table, keys):
+    out = np.empty(keys.shape[0], np.uint64)
+    for i in range(keys.shape[0]):
+        out[i] = table[find(table, keys[i, 0], keys[i, 1], keys[i, 2]), 3]
+    return out
+
+
+@njit
+def _enter_pairs(table, keys, payloads):
+    for i in range(keys.shape[0]):
+        put(table, find_pair(table, keys[i, 0], keys[i, 1]), keys[i, 0], keys[i, 1], keys[i, 2], payloads[i])
+
+
+@njit
+def _pair_payloads(table, keys):
+    out = np.empty((keys.shape[0], 2), np.uint64)
+    for i in range(keys.shape[0]):
+        place = find_pair(table, keys[i, 0], keys[i, 1])
+        out[i, 0], out[i, 1] = table[place, 2], table[place, 3]
+    return out
+
+
+def _keys(n: int) -> np.ndarray:
+    keys = np.random.default_rng(3).integers(0, 1 << 63, (n, 3), dtype=np.uint64)
+    keys[: n // 2, 0] = 12  # half of them want the same place
+    keys[: n // 4, 1] = 34  # and a quarter differs in the third word only
+    return keys
+
+
+def test_a_table_that_grows_keeps_every_key_and_its_payload() -> None:
+    keys, payloads = _keys(4000), np.arange(4000, dtype=np.uint64)
+    table, used = new_table(), 0
+    for start in range(0, 4000, 250):
+        table, used = make_room(table, used, 250)
+        used += _enter(table, keys[start : start + 250], payloads[start : start + 250])
+        assert used <= 0.6 * table.shape[0]
+    assert used == 4000
+    assert (_payloads(table, keys) == payloads).all()
+    assert (_payloads(table, keys + np.uint64(1)) == EMPTY).all()
+
+
+def test_a_table_of_pairs_keeps_its_second_payload_too_even_in_spare_memory() -> None:
+    keys, payloads = _keys(2000), np.arange(2000, dtype=np.uint64)
+    keys[: 2000 // 4, 1] = np.arange(500)  # pairs are told apart by two words
+    table, used = make_room(new_table(), 0, 2000, pairs=True)
+    _enter_pairs(table, keys, payloads)
+    spare = new_table(1 << 13)
+    spare[:] = 7  # what an outgrown table left behind
+    grown, used = make_room(table, 2000, 600, pairs=True, spare=spare)
+    assert grown is spare
+    assert used == 2000
+    assert (_pair_payloads(grown, keys) == np.column_stack([keys[:, 2], payloads])).all()
+
+
+def test_growing_forgets_what_is_older_than_asked_and_nothing_else() -> None:
+    keys, payloads = _keys(600), np.arange(600, dtype=np.uint64)
+    table, used = make_room(new_table(), 0, 600)
+    used += _enter(table, keys, payloads)
+    table, used = make_room(table, used, 900, oldest=400)
+    assert used == 200
+    found = _payloads(table, keys)
+    assert (found[:400] == EMPTY).all()
+    assert (found[400:] == payloads[400:]).all()
+
+
+def test_a_table_with_room_is_left_as_it_is() -> None:
+    table = new_table()
+    assert make_room(table, 10, 100)[0] is table
+
+
+def test_mixing_is_a_bijection_on_the_words_tried() -> None:
+    assert len({int(mix(np.uint64(i))) for i in range(5000)}) == 5000
