@@ -14,6 +14,7 @@ import datetime as dt
 import re
 import zoneinfo
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,7 @@ DAY = 24 * HOUR
 UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 PERIODS = ("1h", "1d", "1w", "1mo")
 
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - a local wall-clock date, made aware per zone below
+_EPOCH = dt.datetime(1970, 1, 1)
 _EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DURATION = re.compile(r"(\d+)\s*(us|ms|s|m|h|d|w)")
 
@@ -151,12 +152,14 @@ class Calendar:
         if self.zone == "UTC" or self.per != "1d":
             return []
         begins = [self.begin(n) for n in range(low, high + 2)]
-        return [low + i for i, (a, b) in enumerate(zip(begins, begins[1:], strict=False)) if a == b]
+        return [low + i for i, (a, b) in enumerate(pairwise(begins)) if a == b]
 
     def _guess(self, number: int) -> int:
         """Return an instant within some days of the begin of window ``number``."""
         if self.per == "1mo":
-            return (dt.datetime(1970 + number // 12, number % 12 + 1, 1, tzinfo=dt.UTC) - _EPOCH_UTC) // dt.timedelta(microseconds=1)
+            return (dt.datetime(1970 + number // 12, number % 12 + 1, 1, tzinfo=dt.UTC) - _EPOCH_UTC) // dt.timedelta(
+                microseconds=1
+            )
         return number * {"1h": HOUR, "1d": DAY, "1w": 7 * DAY}[self.per]
 
     def _cover(self, earliest: int, latest: int) -> None:

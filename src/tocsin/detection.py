@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
-LOOKED_UP = {f"{side}_{what}" for side in ("src", "dst", "user") for what in ("country", "latitude", "longitude", "city", "listed", "threat", "asset")}
+LOOKED_UP = {
+    f"{side}_{what}"
+    for side in ("src", "dst", "user")
+    for what in ("country", "latitude", "longitude", "city", "listed", "threat", "asset")
+}
 """The columns that reference data attaches to an event."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")
 
@@ -146,8 +150,10 @@ def collect_problems() -> Iterator[list[tuple[tuple[str, int], str, str]]]:
 
 def _caller() -> tuple[str, int]:
     """Return file and line of the code that made the detection, for messages."""
-    frame = sys._getframe(1)
-    while frame.f_back and (frame.f_globals.get("__name__") in {__name__, "dataclasses"} or frame.f_code.co_filename.startswith("<")):
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file on the way
+    while frame.f_back and (
+        frame.f_globals.get("__name__") in {__name__, "dataclasses"} or frame.f_code.co_filename.startswith("<")
+    ):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 
@@ -201,12 +207,16 @@ class Detection:
         if not _ID.fullmatch(self.id):
             found.append(f'id "{self.id}" must be lower-case words joined by dots, such as "mail.volume-vs-self".')
         if self.severity not in SEVERITIES:
-            found.append(f'severity "{self.severity}" is not one of {", ".join(SEVERITIES)}.{did_you_mean(self.severity, SEVERITIES)}')
-        if not isinstance(self.when, Condition):
+            found.append(
+                f'severity "{self.severity}" is not one of {", ".join(SEVERITIES)}.{did_you_mean(self.severity, SEVERITIES)}'
+            )
+        if not self._is_condition:
             found.append("when must compare the score, such as when=tc.score > 3, perhaps & another condition.")
         windowed = isinstance(self.measure, Spanned) and self.measure.per is not None
         if isinstance(self.against, OwnHistory | Population) and not windowed:
-            found.append('own_history and population read closed windows: give the measure per="1d" or another calendar window.')
+            found.append(
+                'own_history and population read closed windows: give the measure per="1d" or another calendar window.'
+            )
         if isinstance(self.against, Limit) and self.measure is not None:
             found.append("limit is for stateless rules: leave the measure out and score the event's own column.")
         known_names = self.outputs
@@ -216,8 +226,13 @@ class Detection:
                 found.append(f"{name[1:]} is not made by this rule's measure or table.{hint.replace('@', '')}")
         return found
 
+    @property
+    def _is_condition(self) -> bool:
+        when: object = self.when  # whatever a rule file passed, before the types hold
+        return isinstance(when, Condition)
+
     def _engine_names(self) -> list[str]:
-        expressions = [self.score, *([self.when.expression] if isinstance(self.when, Condition) else [])]
+        expressions = [self.score, *([self.when.expression] if self._is_condition else [])]
         names = {n for e in expressions for n in e.meta.root_names() if n.startswith("@")}
         return sorted(names - {"@score"})
 
@@ -268,12 +283,21 @@ class Detection:
     def version(self) -> str:
         """A hash of all that decides what the rule scores and when it fires."""
         against = self.against.digest if isinstance(self.against, Table) else (self.against.key if self.against else "")
-        parts = (self.id, canonical(self.on), self.entity, canonical(self.score), canonical(self.when.expression), against)
+        parts = (
+            self.id,
+            canonical(self.on),
+            self.entity,
+            canonical(self.score),
+            canonical(self.when.expression),
+            against,
+        )
         return digest(*parts, self.measure.key if self.measure else "")
 
     def as_notebook(self) -> Detection:
         """Return the rule with the workshop notebook's arithmetic, where it has any (see ``docs/decisions``)."""
-        if not (isinstance(self.against, OwnHistory) and isinstance(self.measure, Spanned) and self.measure.per == "1d"):
+        if not (
+            isinstance(self.against, OwnHistory) and isinstance(self.measure, Spanned) and self.measure.per == "1d"
+        ):
             return self
         measure = dataclasses.replace(self.measure, rounded=True, zone="UTC")
         return dataclasses.replace(self, measure=measure, against=self.against.as_notebook(), where=self.where)

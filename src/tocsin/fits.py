@@ -143,8 +143,12 @@ def own_history(
     ('@ref.mean', '@ref.n')
     """
     return OwnHistory(
-        _stats(mean=mean, sd=sd, median=median, mad=mad), tuple(quantiles), at_least,
-        windows=windows, same_weekday=same_weekday, exclude_alerted=exclude_alerted,
+        _stats(mean=mean, sd=sd, median=median, mad=mad),
+        tuple(quantiles),
+        at_least,
+        windows=windows,
+        same_weekday=same_weekday,
+        exclude_alerted=exclude_alerted,
     )
 
 

@@ -172,7 +172,7 @@ def hash_column(column: pl.Series, key: bytes) -> Hashes:
             _hash_strings(offsets, data, k0, k1, out)
     elif isinstance(column.dtype, pl.List):
         arrow: Any = column.to_arrow(compat_level=pl.CompatLevel.oldest())
-        items = hash_column(pl.Series(arrow.values, dtype=column.dtype.inner), key)  # type: ignore[arg-type]
+        items = hash_column(pl.Series(arrow.values, dtype=column.dtype.inner), key)
         _fold_lists(arrow.offsets.to_numpy(), items, out)
     else:
         _hash_words(_physical_words(column), k0, k1, out)
@@ -275,16 +275,15 @@ def _copy_kept(old: Any, new: Any, oldest: Any, pairs: Any) -> Any:
     kept = 0
     for i in range(old.shape[0]):
         if old[i, 3] != EMPTY and np.int64(old[i, 3]) >= oldest:
-            if pairs:
-                place = find_pair(new, old[i, 0], old[i, 1])
-            else:
-                place = find(new, old[i, 0], old[i, 1], old[i, 2])
+            place = find_pair(new, old[i, 0], old[i, 1]) if pairs else find(new, old[i, 0], old[i, 1], old[i, 2])
             put(new, place, old[i, 0], old[i, 1], old[i, 2], old[i, 3])
             kept += 1
     return kept
 
 
-def make_room(table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False, spare: Hashes | None = None) -> tuple[Hashes, int]:
+def make_room(
+    table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False, spare: Hashes | None = None
+) -> tuple[Hashes, int]:
     """Return a table with room for ``adding`` more keys and the number of keys it holds.
 
     When it must grow, keys whose payload (as int64) is below ``oldest`` are forgotten: that only frees memory,

@@ -162,7 +162,11 @@ def _merged(pieces: list[_Piece]) -> list[pl.DataFrame]:
     groups: list[list[_Piece]] = []
     end = 0
     for piece in sorted(pieces, key=lambda p: p.first):
-        apart = groups and piece.first > end and max(piece.frame.height, sum(p.frame.height for p in groups[-1])) > SMALL_ROWS
+        apart = (
+            groups
+            and piece.first > end
+            and max(piece.frame.height, sum(p.frame.height for p in groups[-1])) > SMALL_ROWS
+        )
         if apart or not groups:
             groups.append([piece])
         else:
@@ -181,7 +185,7 @@ def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     ties = np.flatnonzero(step == 0)
     if not ties.size:
         return frame
-    if len(by) == 2 and (frame["event_id"].gather(ties) <= frame["event_id"].gather(ties + 1)).all():  # noqa: PLR2004
+    if len(by) == 2 and (frame["event_id"].gather(ties) <= frame["event_id"].gather(ties + 1)).all():
         return frame
     tied = np.zeros(frame.height, np.bool_)
     tied[ties] = tied[ties + 1] = True

@@ -14,6 +14,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,9 @@ class _Gathered:
         self.traces: list[pl.DataFrame] = []
         self.scores: dict[str, list[pl.DataFrame]] = {}
 
-    def add(self, detection_id: str, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, scores: pl.DataFrame | None) -> None:
+    def add(
+        self, detection_id: str, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, scores: pl.DataFrame | None
+    ) -> None:
         """Add what one detection gave for some events."""
         if findings is not None:
             self.findings.append(findings)
@@ -147,16 +150,24 @@ class Engine:
         self.detections = tuple(detections)
         self.refs, self.key, self.trace, self.keep_scores = refs, key, trace, keep_scores
         self.report_from = int(NEVER) if report_from is None else report_from
-        self.lateness, self.horizon, self.skew = duration_us(lateness), duration_us(dedup_horizon), duration_us(future_skew)
+        self.lateness, self.horizon, self.skew = (
+            duration_us(lateness),
+            duration_us(dedup_horizon),
+            duration_us(future_skew),
+        )
         attachable = set(refs.columns) if refs else set()
         self.plan = plan(self.detections, {*columns, *attachable}, tuple(gaps))
         reads = set(self.plan.reads)
         self.attached = sorted((reads & attachable) - set(columns))
-        addresses = {f"{c.split('_')[0]}_ip" for c in self.attached if not c.startswith("user_")} | {"user_id" for c in self.attached if c.startswith("user_")}
+        addresses = {f"{c.split('_')[0]}_ip" for c in self.attached if not c.startswith("user_")} | {
+            "user_id" for c in self.attached if c.startswith("user_")
+        }
         shown = {"src_ip", "dst_ip"}
         self.columns = sorted(((reads - LOOKED_UP) | (reads & set(columns)) | addresses | shown) & set(columns))
         self.skipped = self.plan.skipped
-        self.rules = digest(*(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps)
+        self.rules = digest(
+            *(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps
+        )
 
     def new_state(self) -> State:
         """Return the state before the first event."""
@@ -175,7 +186,9 @@ class Engine:
         content = batch.select("timestamp", *self.columns)
         ids = batch["event_id"]
         if "source" in batch.columns:
-            ids = batch.select(pl.concat_str([pl.col("source").fill_null(""), "event_id"], separator="\x1f").alias("id"))["id"]
+            ids = batch.select(
+                pl.concat_str([pl.col("source").fill_null(""), "event_id"], separator="\x1f").alias("id")
+            )["id"]
         id_hashes = hash_column(ids, self.key)
         extra = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in content.columns]
         frame = batch.select("event_id", "timestamp", *(c for c in self.columns if c not in extra), *extra).with_columns(
@@ -212,17 +225,23 @@ class Engine:
         self._arrive(state, accepted, gathered)
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        for released in state.arrival.release(accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))):
+        for released in state.arrival.release(
+            accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
+        ):
             self._release(state, released, gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
         return state, gathered.output(fates, trace=self.trace)
 
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
-        return frame.drop([c for c in frame.columns if c.startswith(("@h1.", "@h2.", "@id", "@content", "@received"))]).with_columns(slots)
+        return frame.drop(
+            [c for c in frame.columns if c.startswith(("@h1.", "@h2.", "@id", "@content", "@received"))]
+        ).with_columns(slots)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
-        return Rows(frame, frame["@t"].to_numpy(), {e: frame[f"@s.{e}"].to_numpy() for e in self.plan.entities}, self.key)
+        return Rows(
+            frame, frame["@t"].to_numpy(), {e: frame[f"@s.{e}"].to_numpy() for e in self.plan.entities}, self.key
+        )
 
     def _arrive(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
         """Score the rules without state on every accepted event."""
@@ -265,11 +284,15 @@ class Engine:
         for calendar in calendars:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())
         edges = sorted(cuts)
-        return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]  # noqa: PLR2004
+        return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in pairwise(edges)]
 
-    def _score_all(self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered) -> None:
+    def _score_all(
+        self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered
+    ) -> None:
         """Score several detections; what they give is put together in their order, whichever is done first."""
-        for p, pieces in zip(planned, _each(rows, [partial(self._score, state, p, rows, columns) for p in planned]), strict=True):
+        for p, pieces in zip(
+            planned, _each(rows, [partial(self._score, state, p, rows, columns) for p in planned]), strict=True
+        ):
             if pieces is not None:
                 gathered.add(p.detection.id, *pieces)
 
@@ -281,13 +304,17 @@ class Engine:
         on = rows.holds(detection.on)
         part = rows.takes_part(detection.on, detection.entity)
         n_on, n_part = int(np.count_nonzero(on)), int(np.count_nonzero(part))
-        reported = len(rows) > 0 and int(rows.t[0]) >= self.report_from or not detection.stateful
+        reported = (len(rows) > 0 and int(rows.t[0]) >= self.report_from) or not detection.stateful
         if reported:
             tally.events += n_on
             tally.skip("no_entity", n_on - n_part)
         if not n_part:
             return None
-        scored = score(detection, self._scope(planned, rows, columns, None if n_part == len(rows) else part), tally.unscored.get("error", 0))
+        scored = score(
+            detection,
+            self._scope(planned, rows, columns, None if n_part == len(rows) else part),
+            tally.unscored.get("error", 0),
+        )
         if planned.feeds_back and scored.fired.any():
             fired = scored.frame.filter(pl.Series(scored.fired))
             state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
@@ -305,7 +332,13 @@ class Engine:
         detection, tally = planned.detection, state.tallies[planned.detection.id]
         kept = None
         if self.keep_scores:
-            kept = pl.DataFrame({"event_id": scored.frame["event_id"], "score": pl.Series(scored.score).fill_nan(None), "fired": scored.fired})
+            kept = pl.DataFrame(
+                {
+                    "event_id": scored.frame["event_id"],
+                    "score": pl.Series(scored.score).fill_nan(None),
+                    "fired": scored.fired,
+                }
+            )
         if not scored.fired.any():
             return None, None, kept
         tally.fired += int(scored.fired.sum())
@@ -313,13 +346,22 @@ class Engine:
         if self.refs is not None and new.height:
             new = self.refs.suppress(new)
         tally.findings += new.height
-        tally.suppressed += new["suppressed_by"].is_not_null().sum()
+        tally.suppressed += new.height - new["suppressed_by"].null_count()
         return new, peaks, kept
 
     def _scope(self, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], part: Any) -> pl.DataFrame:
         """Return the events a rule looks at, with the columns made for it."""
         detection = planned.detection
-        names = {"event_id", "timestamp", "@t", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence} & set(rows.frame.columns)
+        names = {
+            "event_id",
+            "timestamp",
+            "@t",
+            "src_ip",
+            "dst_ip",
+            "source",
+            *detection.reads,
+            *detection.evidence,
+        } & set(rows.frame.columns)
         made = [_made(name, columns[key][column]) for name, (key, column) in planned.columns.items()]
         made.append(_series("@slot", rows.slots[detection.entity]))
         if detection.windowed and isinstance(detection.measure, Spanned):
@@ -335,13 +377,15 @@ class Engine:
     def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
         made = [rows.frame["event_id"]]
         for planned in self.plan.planned:
-            made += [_made(f"{planned.detection.id}{name}", columns[key][c]) for name, (key, c) in planned.columns.items()]
+            made += [
+                _made(f"{planned.detection.id}{name}", columns[key][c]) for name, (key, c) in planned.columns.items()
+            ]
         return pl.DataFrame(made)
 
 
 def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run independent tasks, side by side where the batch is worth it. The kernels and Polars hold no lock."""
-    if len(rows) < PARALLEL_ROWS or len(tasks) < 2:  # noqa: PLR2004
+    if len(rows) < PARALLEL_ROWS or len(tasks) < 2:
         return [task() for task in tasks]
     return list(_pool().map(lambda task: task(), tasks))
 

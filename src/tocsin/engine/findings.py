@@ -69,7 +69,9 @@ def make(detection: Detection, scored: Scored, firing: Firing, refs_digest: str)
     """Return the new findings of one scored frame, and the peaks that rose in windows that had fired before."""
     rows = scored.frame.with_columns(pl.Series("@score", scored.score)).filter(pl.Series(scored.fired))
     if not detection.windowed:
-        return _write(detection, rows.with_columns(pl.lit(None, pl.Int64).alias("@window")), refs_digest), pl.DataFrame(schema=PEAKS)
+        return _write(detection, rows.with_columns(pl.lit(None, pl.Int64).alias("@window")), refs_digest), pl.DataFrame(
+            schema=PEAKS
+        )
     first, raised = np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_)
     slot, window, score = (np.ascontiguousarray(rows[c].to_numpy()) for c in ("@slot", "@window", "@score"))
     first_of_window(slot, window, score, sign(detection), firing.fired, firing.peak, first, raised)
@@ -88,8 +90,14 @@ def _finding_id(detection: Detection, rows: pl.DataFrame) -> pl.Series:
     """Name a finding by rule, version and window and entity, or by the event; text an attacker chose comes last."""
     entity = pl.col(detection.entity).cast(pl.String)
     source = pl.col("source").fill_null("") if "source" in rows.columns else pl.lit("")
-    parts = [pl.col("@window").cast(pl.String), pl.lit(detection.entity), entity] if detection.windowed else [source, pl.col("event_id")]
-    text = rows.select(pl.concat_str([pl.lit(detection.id), pl.lit(detection.version), *parts], separator="\x1f").alias("x"))["x"]
+    parts = (
+        [pl.col("@window").cast(pl.String), pl.lit(detection.entity), entity]
+        if detection.windowed
+        else [source, pl.col("event_id")]
+    )
+    text = rows.select(
+        pl.concat_str([pl.lit(detection.id), pl.lit(detection.version), *parts], separator="\x1f").alias("x")
+    )["x"]
     return hex_digest(text).alias("finding_id")
 
 
@@ -107,7 +115,10 @@ def _window_times(detection: Detection, rows: pl.DataFrame) -> tuple[pl.Series, 
     windows, back = np.unique(rows["@window"].to_numpy(), return_inverse=True)
     begins = np.array([calendar.begin(int(w)) for w in windows], np.int64)
     ends = np.array([calendar.begin(int(w) + 1) for w in windows], np.int64)
-    return tuple(pl.Series(x[back] if x.size else x, dtype=pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for x in (begins, ends))  # type: ignore[return-value]
+    return tuple(
+        pl.Series(x[back] if x.size else x, dtype=pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        for x in (begins, ends)
+    )  # type: ignore[return-value]
 
 
 def _write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.DataFrame:
@@ -116,14 +127,21 @@ def _write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Dat
     start, end = _window_times(detection, rows)
     made = [c for c in rows.columns if c == "@value" or c.startswith(("@ref.", "@prev.", "@known", "@total"))]
     shown = [*(c for c in dict.fromkeys(detection.evidence) if c in rows.columns), *made]
-    evidence = pl.struct([pl.col(c).alias(c.lstrip("@")) for c in shown]).struct.json_encode() if shown else pl.lit("{}")
-    optional = {c: pl.col(c).cast(pl.String) if c in rows.columns else pl.lit(None, pl.String) for c in ("source", "src_ip", "dst_ip")}
+    evidence = (
+        pl.struct([pl.col(c).alias(c.lstrip("@")) for c in shown]).struct.json_encode() if shown else pl.lit("{}")
+    )
+    optional = {
+        c: pl.col(c).cast(pl.String) if c in rows.columns else pl.lit(None, pl.String)
+        for c in ("source", "src_ip", "dst_ip")
+    }
     value = pl.col("@value").cast(pl.Float64) if "@value" in rows.columns else pl.lit(None, pl.Float64)
+    threshold = evaluate(rows, detection.when.threshold).cast(pl.Float64)
     frame = rows.select(
-        _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version), severity=pl.lit(detection.severity),
-        tier=pl.lit(detection.tier, pl.Int8), title=pl.lit(detection.title), entity_kind=pl.lit(detection.entity),
+        _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version),
+        severity=pl.lit(detection.severity), tier=pl.lit(detection.tier, pl.Int8),
+        title=pl.lit(detection.title), entity_kind=pl.lit(detection.entity),
         entity=pl.col(detection.entity).cast(pl.String), time=pl.col("timestamp"), window_start=start, window_end=end,
-        score=pl.col("@score"), threshold=evaluate(rows, detection.when.threshold).cast(pl.Float64), value=value, peak_score=pl.col("@score"),
+        score=pl.col("@score"), threshold=threshold, value=value, peak_score=pl.col("@score"),
         evidence=evidence, table_digest=_table_digest(detection, rows, refs_digest), event_id=pl.col("event_id"),
         suppressed_by=pl.lit(None, pl.String), **optional,
     )  # fmt: skip
@@ -140,4 +158,4 @@ def _table_digest(detection: Detection, rows: pl.DataFrame, refs_digest: str) ->
         window = pl.col("@window").cast(pl.String).fill_null("") if "@window" in rows.columns else pl.lit("")
         text = rows.select(pl.concat_str([pl.lit(against.key), window, *refs], separator="\x1f").alias("x"))["x"]
         return hex_digest(text)
-    return pl.lit(refs_digest if detection.tier == 2 else digest(detection.version), pl.String)  # noqa: PLR2004
+    return pl.lit(refs_digest if detection.tier == 2 else digest(detection.version), pl.String)

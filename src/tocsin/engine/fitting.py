@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from tocsin.sources import Events
 
 
-def fit(detections: Iterable[Detection], events: Events, refs: References | None = None, *, until: datetime | None = None, **options: Any) -> dict[str, Table]:
+def fit(
+    detections: Iterable[Detection],
+    events: Events,
+    refs: References | None = None,
+    *,
+    until: datetime | None = None,
+    **options: Any,
+) -> dict[str, Table]:
     """Return the table of each detection that has a fit, as it holds for the window after the history.
 
     An own-history table has a row per entity, a population or limit table one row. ``valid_from`` is the begin of that
@@ -74,26 +81,47 @@ def _limit_table(detection: Detection, state: Any) -> Table:
 
 
 def _one_row(detection: Detection, row: Any, valid_from: int, width: int) -> Table:
-    assert isinstance(detection.against, Fit)  # noqa: S101 - narrows the type
+    assert isinstance(detection.against, Fit)
     names = detection.against.columns
     values = [*row[: len(names) - 1].tolist(), float(row[width])]
     frame = pl.DataFrame({"entity_kind": [detection.entity]} | {n: [v] for n, v in zip(names, values, strict=True)})
-    return Table(detection.id, frame.with_columns(pl.col(names).fill_nan(None)), ("entity_kind",), names, moment(valid_from), detection.tier)
+    return Table(
+        detection.id,
+        frame.with_columns(pl.col(names).fill_nan(None)),
+        ("entity_kind",),
+        names,
+        moment(valid_from),
+        detection.tier,
+    )
 
 
 def _own_table(detection: Detection, state: WindowState, past: Backtest, window: int) -> Table:
     own = detection.against
-    assert isinstance(own, OwnHistory)  # noqa: S101 - narrows the type
+    assert isinstance(own, OwnHistory)
     state.enter_late(window)
     codes, quantiles = (np.array(x) for x in codes_of(own, state.width))
     names = past.state.slots[detection.entity].names
     buffer, out = np.empty(own.windows), np.full((len(names), state.width + 1), np.nan)
     for slot in np.flatnonzero(state.first[: len(names)] != NEVER).tolist():
         n = gather_baseline(
-            slot, window, own.windows, own.stride, state.op, state.scale, state.win, state.acc, state.ring, state.first, state.missing, state.fired, buffer
+            slot,
+            window,
+            own.windows,
+            own.stride,
+            state.op,
+            state.scale,
+            state.win,
+            state.acc,
+            state.ring,
+            state.first,
+            state.missing,
+            state.fired,
+            buffer,
         )
         summarise(buffer, n, codes, quantiles, own.at_least, out[slot])
     columns = {c: out[:, i] for i, c in enumerate(own.columns[:-1])} | {"n": out[:, state.width]}
     frame = pl.DataFrame({detection.entity: names} | columns).with_columns(pl.col(own.columns).fill_nan(None))
     frame = frame.filter(pl.col("n").is_not_null()).sort(detection.entity)
-    return Table(detection.id, frame, (detection.entity,), own.columns, moment(state.calendar.begin(window)), detection.tier)
+    return Table(
+        detection.id, frame, (detection.entity,), own.columns, moment(state.calendar.begin(window)), detection.tier
+    )

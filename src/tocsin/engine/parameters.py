@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 HOURS = tuple(f"h{hour:02}" for hour in range(24))
 
 
-def poisson_parameter(events: Events, column: str = "nr_recipients", *, entity: str = "user_id", on: pl.Expr | None = None, at_least: int = 10) -> Table:
+def poisson_parameter(
+    events: Events,
+    column: str = "nr_recipients",
+    *,
+    entity: str = "user_id",
+    on: pl.Expr | None = None,
+    at_least: int = 10,
+) -> Table:
     """Estimate the parameter of a Poisson distribution from which each entity's mean of ``column`` was drawn.
 
     One row: ``lambda`` (the mean of the entities' means, each weighing the same), ``low`` and ``high`` (95 % t interval
@@ -35,12 +42,22 @@ def poisson_parameter(events: Events, column: str = "nr_recipients", *, entity: 
     Raises:
         RuleError: Fewer than two entities have enough values.
     """
-    values = events.filter(on if on is not None else pl.lit(value=True), pl.col(column).is_not_null(), pl.col(entity).is_not_null())
+    values = events.filter(
+        on if on is not None else pl.lit(value=True), pl.col(column).is_not_null(), pl.col(entity).is_not_null()
+    )
     x = pl.col(column).cast(pl.Int128)
-    sums = values.group_by(entity).agg(n=pl.len(), s=x.sum(), s2=(x * x).sum()).filter(pl.col("n") >= max(at_least, 2)).sort(entity).collect()
+    sums = (
+        values.group_by(entity)
+        .agg(n=pl.len(), s=x.sum(), s2=(x * x).sum())
+        .filter(pl.col("n") >= max(at_least, 2))
+        .sort(entity)
+        .collect()
+    )
     users = sums.height
-    if users < 2:  # noqa: PLR2004 - an interval needs two
-        raise RuleError(f'Only {users} of "{entity}" have {at_least} values of "{column}"; a population needs at least two.')
+    if users < 2:
+        raise RuleError(
+            f'Only {users} of "{entity}" have {at_least} values of "{column}"; a population needs at least two.'
+        )
     n, s, s2 = (sums[c].cast(pl.Int128).to_list() for c in ("n", "s", "s2"))
     means = [a / b for a, b in zip(s, n, strict=True)]
     within = [(k * q - a * a) / (k * (k - 1)) / k for k, a, q in zip(n, s, s2, strict=True)]
@@ -48,7 +65,14 @@ def poisson_parameter(events: Events, column: str = "nr_recipients", *, entity: 
     variance = math.fsum((m - rate) ** 2 for m in means) / (users - 1)
     half = float(student_t.ppf(0.975, users - 1)) * math.sqrt(variance / users)
     dispersion = (variance - math.fsum(within) / users) / rate if rate else math.nan
-    row = {"column": column, "lambda": rate, "low": rate - half, "high": rate + half, "dispersion": dispersion, "n": users}
+    row = {
+        "column": column,
+        "lambda": rate,
+        "low": rate - half,
+        "high": rate + half,
+        "dispersion": dispersion,
+        "n": users,
+    }
     return Table("poisson", pl.DataFrame([row]), ("column",), tuple(row)[1:], moment(_valid_from(events)), tier=4)
 
 
@@ -60,15 +84,34 @@ def operating_hours(events: Events, zone: str = "UTC", *, entity: str = "user_id
     """
     load_zone(zone)
     hour = pl.col("timestamp").dt.convert_time_zone(zone).dt.hour()
-    counts = events.filter(pl.col(entity).is_not_null()).group_by(entity).agg((hour == h).sum().alias(name) for h, name in enumerate(HOURS))
+    counts = (
+        events.filter(pl.col(entity).is_not_null())
+        .group_by(entity)
+        .agg((hour == h).sum().alias(name) for h, name in enumerate(HOURS))
+    )
     n = pl.sum_horizontal(HOURS)
-    shares = counts.with_columns(n.alias("n")).filter(pl.col("n") >= at_least).with_columns(pl.col(h) / pl.col("n") for h in HOURS)
+    shares = (
+        counts.with_columns(n.alias("n"))
+        .filter(pl.col("n") >= at_least)
+        .with_columns(pl.col(h) / pl.col("n") for h in HOURS)
+    )
     angle = [2 * math.pi * (h + 0.5) / 24 for h in range(24)]
     east = pl.sum_horizontal(pl.col(name) * math.cos(a) for name, a in zip(HOURS, angle, strict=True))
     north = pl.sum_horizontal(pl.col(name) * math.sin(a) for name, a in zip(HOURS, angle, strict=True))
     mean_hour = (pl.arctan2(north, east) * (12 / math.pi)) % 24
-    frame = shares.with_columns(mean_hour=mean_hour, concentration=(east.pow(2) + north.pow(2)).sqrt()).sort(entity).collect()
-    return Table("operating-hours", frame, (entity,), (*HOURS, "mean_hour", "concentration", "n"), moment(_valid_from(events)), tier=3)
+    frame = (
+        shares.with_columns(mean_hour=mean_hour, concentration=(east.pow(2) + north.pow(2)).sqrt())
+        .sort(entity)
+        .collect()
+    )
+    return Table(
+        "operating-hours",
+        frame,
+        (entity,),
+        (*HOURS, "mean_hour", "concentration", "n"),
+        moment(_valid_from(events)),
+        tier=3,
+    )
 
 
 def _valid_from(events: Events) -> int:

@@ -116,7 +116,7 @@ def _attach_fit(state: _Shared, fit: Fit) -> str:
             state.populations.append(fit)
         return f"pop{state.populations.index(fit)}"
     own = fit
-    assert isinstance(own, OwnHistory)  # noqa: S101 - narrows the type; the caller passes nothing else
+    assert isinstance(own, OwnHistory)
     if own not in state.own:
         state.own.append(own)
     same_kind = [f for f in state.own if f.notebook == own.notebook]

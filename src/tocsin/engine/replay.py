@@ -49,7 +49,7 @@ class Backtest:
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def by_detection(self) -> pl.DataFrame:
-        """Return one row per detection: how often it fired, for how many entities, alerts a day, and what was not scored.
+        """Return one row per detection: how often it fired, for how many entities, and what was not scored.
 
         ``fired`` counts findings. An alert groups the findings of one entity in one UTC day; ``alerts_a_day`` is their
         number over the days of the history. ``unscored`` counts events, by reason in ``unscored_why``.
@@ -64,14 +64,22 @@ class Backtest:
 
     def _row(self, detection: Detection) -> tuple[Any, ...]:
         if detection.id in self.engine.skipped:
-            return (detection.id, detection.tier, detection.severity, *([None] * 9), None, f"not run: {self.engine.skipped[detection.id]}")
+            return (
+                detection.id,
+                detection.tier,
+                detection.severity,
+                *([None] * 9),
+                None,
+                f"not run: {self.engine.skipped[detection.id]}",
+            )
         tally = self.state.tallies[detection.id]
         mine = self.findings.filter(pl.col("detection_id") == detection.id, pl.col("suppressed_by").is_null())
         alerts = mine.select("entity", pl.col("time").dt.date()).unique().height
+        a_day = alerts / self.days if self.days else 0.0
         reasons = {r: n for r in REASONS if r != "error" and (n := tally.unscored.get(r, 0))}
         return (
             detection.id, detection.tier, detection.severity, tally.events, tally.scored, mine.height, mine["entity"].n_unique(), alerts,
-            alerts / self.days if self.days else 0.0, tally.suppressed, sum(reasons.values()), ", ".join(f"{r} {n}" for r, n in reasons.items()),
+            a_day, tally.suppressed, sum(reasons.values()), ", ".join(f"{r} {n}" for r, n in reasons.items()),
             tally.unscored.get("error", 0), tally.error,
         )  # fmt: skip
 
@@ -83,7 +91,9 @@ class Backtest:
         detection, firing = known[detection_id], self.state.firing[detection_id]
         names = self.state.slots[detection.entity].names
         scored = np.flatnonzero(~np.isnan(firing.best[: len(names)]))
-        frame = pl.DataFrame({"entity": names.gather(scored), "score": firing.best[scored], "time": firing.best_t[scored]})
+        frame = pl.DataFrame(
+            {"entity": names.gather(scored), "score": firing.best[scored], "time": firing.best_t[scored]}
+        )
         times = pl.col("time").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
         return frame.with_columns(times).sort("score", "entity", descending=[fnd.sign(detection) > 0, False]).head(n)
 
@@ -147,7 +157,9 @@ def backtest(
             progress(done)
     state, output = engine.step(state, End())
     counts = state.counts | {"rejected": events.counts.rejected}
-    return Backtest(_all_findings([*outputs, output]), counts, span.days, engine, state, _all_scores([*outputs, output]))
+    return Backtest(
+        _all_findings([*outputs, output]), counts, span.days, engine, state, _all_scores([*outputs, output])
+    )
 
 
 def _checked(detections: Iterable[Detection], compat: str | None) -> list[Detection]:
@@ -157,7 +169,9 @@ def _checked(detections: Iterable[Detection], compat: str | None) -> list[Detect
     seen: dict[str, Detection] = {}
     for d in rules:
         if d.id in seen:
-            raise RuleError(f"{d.where[0]}:{d.where[1]}: the id {d.id} is taken by {seen[d.id].where[0]}:{seen[d.id].where[1]}. Ids are unique.")
+            raise RuleError(
+                f"{d.where[0]}:{d.where[1]}: the id {d.id} is taken by {seen[d.id].where[0]}:{seen[d.id].where[1]}. Ids are unique."
+            )
         seen[d.id] = d
     return rules
 
@@ -166,18 +180,19 @@ class _Span:
     """First and last time of the events reported on."""
 
     def __init__(self, start: int) -> None:
-        self._start, self._low, self._high = start, None, None
+        self._start = start
+        self._ends: tuple[int, int] | None = None
 
     def see(self, batch: pl.DataFrame) -> None:
         t = batch["@t"].to_numpy()
         t = t[t >= self._start]
         if t.size:
-            self._low = int(t.min()) if self._low is None else min(self._low, int(t.min()))
-            self._high = int(t.max()) if self._high is None else max(self._high, int(t.max()))
+            low, high = int(t.min()), int(t.max())
+            self._ends = (min(low, self._ends[0]), max(high, self._ends[1])) if self._ends else (low, high)
 
     @property
     def days(self) -> float:
-        return 0.0 if self._low is None or self._high is None else max((self._high - self._low) / DAY, 1.0)
+        return max((self._ends[1] - self._ends[0]) / DAY, 1.0) if self._ends else 0.0
 
 
 def _ahead(batches: Iterator[pl.DataFrame], depth: int = 1) -> Iterator[pl.DataFrame]:
@@ -216,7 +231,11 @@ def _all_findings(outputs: Sequence[Output]) -> pl.DataFrame:
     found = pl.concat([fnd.empty(), *(o.findings for o in outputs)])
     peaks = pl.concat([pl.DataFrame(schema=fnd.PEAKS), *(o.peaks for o in outputs)])
     last = peaks.group_by("finding_id", maintain_order=True).last().rename({"peak_score": "raised"})
-    joined = found.join(last, on="finding_id", how="left").with_columns(peak_score=pl.coalesce("raised", "peak_score")).drop("raised")
+    joined = (
+        found.join(last, on="finding_id", how="left")
+        .with_columns(peak_score=pl.coalesce("raised", "peak_score"))
+        .drop("raised")
+    )
     return joined.sort("time", "detection_id", "finding_id")
 
 

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 FORMAT = "tocsin-state"
 FORMAT_VERSION = 1
-_SCHEMA = pa.schema([("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("crc", pa.uint32()), ("data", pa.large_binary())])
+_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("dtype", pa.string()),
+        ("shape", pa.list_(pa.int64())),
+        ("crc", pa.uint32()),
+        ("data", pa.large_binary()),
+    ]
+)
 
 
 def save_state(state: State, path: str | Path) -> None:
@@ -60,7 +68,7 @@ def load_state(engine: Engine, path: str | Path) -> State:
     for entity, slots in state.slots.items():
         slots.restore(saved[f"slots/{entity}/names"]["name"], saved[f"slots/{entity}/table"])
     for group, parts in (("running", state.running), ("firing", state.firing)):
-        for key, part in parts.items():  # type: ignore[attr-defined]
+        for key, part in parts.items():
             prefix = f"{group}/{key}/"
             part.restore({n.removeprefix(prefix): x for n, x in saved.items() if n.startswith(prefix)})
     return state
@@ -68,8 +76,14 @@ def load_state(engine: Engine, path: str | Path) -> State:
 
 def _items(state: State) -> Iterator[tuple[str, Any]]:
     arrival = state.arrival
-    tallies = {k: vars(v) | {"suppressed": int(v.suppressed)} for k, v in state.tallies.items()}
-    facts = {"partitions": arrival.partitions, "frontier": arrival.frontier, "used": int(arrival.used), "counts": state.counts, "tallies": tallies}
+    tallies = {k: vars(v) for k, v in state.tallies.items()}
+    facts = {
+        "partitions": arrival.partitions,
+        "frontier": arrival.frontier,
+        "used": int(arrival.used),
+        "counts": state.counts,
+        "tallies": tallies,
+    }
     yield from (("facts", facts), ("clock", arrival.clock), ("idle", arrival.idle), ("ids", arrival.table))
     if arrival.waiting is not None:
         yield "waiting", arrival.waiting
@@ -77,7 +91,7 @@ def _items(state: State) -> Iterator[tuple[str, Any]]:
         yield f"slots/{entity}/names", slots.names.alias("name").to_frame()
         yield f"slots/{entity}/table", slots.table
     for group, parts in (("running", state.running), ("firing", state.firing)):
-        for key, part in parts.items():  # type: ignore[attr-defined]
+        for key, part in parts.items():
             for name, array in part.arrays().items():
                 yield f"{group}/{key}/{name}", array
 
@@ -110,9 +124,13 @@ def _read(path: Path, engine: Engine) -> dict[str, Any]:
         raise StateError(f"{path}: not a readable state file ({error}). {advice}") from error
     meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if meta.get("format") != FORMAT or meta.get("version") != str(FORMAT_VERSION):
-        raise StateError(f"{path}: state format {meta.get('format')} {meta.get('version')}, this version reads {FORMAT} {FORMAT_VERSION}. {advice}")
+        raise StateError(
+            f"{path}: state format {meta.get('format')} {meta.get('version')}, this version reads {FORMAT} {FORMAT_VERSION}. {advice}"
+        )
     if meta["rules"] != engine.rules:
-        raise StateError(f"{path}: written by other rules or time settings. Load it with the rules that wrote it, or replay from the source.")
+        raise StateError(
+            f"{path}: written by other rules or time settings. Load it with the rules that wrote it, or replay from the source."
+        )
     result = {}
     for name, dtype, shape, crc, data in zip(*(table[c].to_pylist() for c in _SCHEMA.names), strict=True):
         if zlib.crc32(data) != crc:

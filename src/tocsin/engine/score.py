@@ -54,7 +54,11 @@ def _bisect(detection: Detection, scope: pl.DataFrame, error: Exception, errors_
     right = score(detection, scope[middle:], errors_so_far + left.unscored.get("error", 0))
     reasons = {r: left.unscored.get(r, 0) + right.unscored.get(r, 0) for r in REASONS}
     return Scored(
-        scope, np.concatenate([left.score, right.score]), np.concatenate([left.fired, right.fired]), {r: n for r, n in reasons.items() if n}, left.error or right.error
+        scope,
+        np.concatenate([left.score, right.score]),
+        np.concatenate([left.fired, right.fired]),
+        {r: n for r, n in reasons.items() if n},
+        left.error or right.error,
     )
 
 
@@ -68,7 +72,9 @@ def _raises_on_nothing(detection: Detection, scope: pl.DataFrame) -> bool:
 
 
 def _failed(scope: pl.DataFrame, message: str, n: int) -> Scored:
-    return Scored(scope, np.full(scope.height, np.nan), np.zeros(scope.height, np.bool_), {"error": n} if n else {}, message)
+    return Scored(
+        scope, np.full(scope.height, np.nan), np.zeros(scope.height, np.bool_), {"error": n} if n else {}, message
+    )
 
 
 def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
@@ -85,7 +91,9 @@ def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
     return Scored(scope, values, np.ascontiguousarray(fires.fill_null(value=False).to_numpy()) & finite, reasons)
 
 
-def _reasons(detection: Detection, scope: pl.DataFrame, values: NDArray[np.float64], finite: NDArray[np.bool_]) -> dict[str, int]:
+def _reasons(
+    detection: Detection, scope: pl.DataFrame, values: NDArray[np.float64], finite: NDArray[np.bool_]
+) -> dict[str, int]:
     """Count why events are unscored: no history, a zero baseline, or undefined."""
     names = [n for n in scope.columns if n.startswith(("@ref.", "@prev."))]
     used = set(detection.score.meta.root_names()) | set(detection.when.expression.meta.root_names())

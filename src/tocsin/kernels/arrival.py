@@ -41,11 +41,25 @@ def _touch(ids: Any, table: Any, start: Any, stop: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def judge(
-    t: Any, partition: Any, received: Any, ids: Any, content: Any, lateness: Any, skew: Any, horizon: Any,
-    clock: Any, idle: Any, frontier: Any, table: Any, fate: Any, floor: Any,
+    t: Any,
+    partition: Any,
+    received: Any,
+    ids: Any,
+    content: Any,
+    lateness: Any,
+    skew: Any,
+    horizon: Any,
+    clock: Any,
+    idle: Any,
+    frontier: Any,
+    table: Any,
+    fate: Any,
+    floor: Any,
 ) -> Any:
-    """Write the fate of each event, and for late ones the clock they were late against. Return the frontier, the number of
-    new ids, and a number without meaning that keeps the reading ahead from being optimised away.
+    """Write the fate of each event, and for late ones the clock they were late against.
+
+    Return the frontier, the number of new ids, and a number without meaning that keeps the reading ahead from being
+    optimised away.
 
     ``clock[p]`` is the highest event time of partition p (NEVER before its first event); ``frontier`` is the highest
     value that ``min over partitions of clock - lateness`` ever had. An event is late when it lies before its own

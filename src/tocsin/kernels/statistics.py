@@ -47,7 +47,7 @@ def _mean(values: Any, n: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _sd(values: Any, n: Any, mean: Any) -> Any:
-    if n < 2:  # noqa: PLR2004 - a spread needs two values
+    if n < 2:
         return np.nan
     squares = 0.0
     for i in range(n):

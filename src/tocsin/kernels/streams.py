@@ -17,12 +17,27 @@ from tocsin.kernels.windows import DISTINCT, NEVER, add, value_of
 
 @njit(cache=True, nogil=True)
 def run_sliding(
-    slot: Any, t: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
-    width: Any, queue: Any, queue_hashes: Any, ends: Any, acc: Any, out: Any,
+    slot: Any,
+    t: Any,
+    p: Any,
+    q: Any,
+    mask: Any,
+    op: Any,
+    scale: Any,
+    bound: Any,
+    hashes: Any,
+    table: Any,
+    width: Any,
+    queue: Any,
+    queue_hashes: Any,
+    ends: Any,
+    acc: Any,
+    out: Any,
 ) -> Any:
     """One queue of (time, slot, lane 0, lane 1) for all entities; what left ``(t - width, t]`` is taken out again.
 
-    ``ends`` holds head and tail; the queue has a power of two of rows. For distinct values the table counts how often a value stands in the window.
+    ``ends`` holds head and tail; the queue has a power of two of rows. For distinct values the table counts how often a
+    value stands in the window.
     """
     m, head, tail, new = queue.shape[0] - 1, ends[0], ends[1], 0
     for i in range(slot.size):
@@ -64,8 +79,21 @@ def run_sliding(
 
 @njit(cache=True, nogil=True)
 def run_ever(
-    slot: Any, t: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
-    forget: Any, last: Any, epoch: Any, acc: Any, out: Any,
+    slot: Any,
+    t: Any,
+    p: Any,
+    q: Any,
+    mask: Any,
+    op: Any,
+    scale: Any,
+    bound: Any,
+    hashes: Any,
+    table: Any,
+    forget: Any,
+    last: Any,
+    epoch: Any,
+    acc: Any,
+    out: Any,
 ) -> Any:
     """Accumulate for good; a silence longer than ``forget`` (0 = never) starts the entity anew."""
     new = 0
@@ -93,7 +121,9 @@ def run_ever(
 
 
 @njit(cache=True, nogil=True)
-def run_previous(slot: Any, t: Any, columns: Any, mask: Any, forget: Any, last: Any, kept: Any, out_t: Any, out: Any) -> None:
+def run_previous(
+    slot: Any, t: Any, columns: Any, mask: Any, forget: Any, last: Any, kept: Any, out_t: Any, out: Any
+) -> None:
     """Hand out the remembered columns of the entity's previous event, then remember this one's. Shapes (columns, rows)."""
     for i in range(slot.size):
         if not mask[i]:
@@ -109,7 +139,9 @@ def run_previous(slot: Any, t: Any, columns: Any, mask: Any, forget: Any, last: 
 
 
 @njit(cache=True, nogil=True)
-def run_first_seen(slot: Any, t: Any, hashes: Any, mask: Any, forget: Any, table: Any, known: Any, out: Any, out_known: Any) -> Any:
+def run_first_seen(
+    slot: Any, t: Any, hashes: Any, mask: Any, forget: Any, table: Any, known: Any, out: Any, out_known: Any
+) -> Any:
     """Say whether a value is new to its entity; the payload is the time of its last sighting. Return how many places were taken."""
     taken = 0
     for i in range(slot.size):
@@ -167,7 +199,9 @@ def keep_peaks(slot: Any, score: Any, t: Any, sign: Any, best: Any, best_t: Any)
 
 
 @njit(cache=True, nogil=True)
-def first_of_window(slot: Any, window: Any, score: Any, sign: Any, fired: Any, peak: Any, first: Any, raised: Any) -> None:
+def first_of_window(
+    slot: Any, window: Any, score: Any, sign: Any, fired: Any, peak: Any, first: Any, raised: Any
+) -> None:
     """Mark the first firing of each entity and window, and later ones that raise the window's peak."""
     for i in range(slot.size):
         s = slot[i]

@@ -80,7 +80,19 @@ def _is_in(ordered: Any, x: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def gather_baseline(
-    s: Any, d: Any, windows: Any, stride: Any, op: Any, scale: Any, win: Any, acc: Any, ring: Any, first: Any, missing: Any, fired: Any, values: Any
+    s: Any,
+    d: Any,
+    windows: Any,
+    stride: Any,
+    op: Any,
+    scale: Any,
+    win: Any,
+    acc: Any,
+    ring: Any,
+    first: Any,
+    missing: Any,
+    fired: Any,
+    values: Any,
 ) -> Any:
     """Write the baseline of window ``d`` into ``values``, oldest first; return how many there are."""
     size, n, last = ring.shape[1], 0, win[s]
@@ -95,7 +107,7 @@ def gather_baseline(
             if acc.shape[1] > 1:
                 lane1 = acc[s, 1]
             if fired.size and fired[s] == j:
-                lane0 = -1
+                lane0 = np.int64(-1)
         elif last - size <= j < last:
             lane0 = ring[s, j % size, 0]
             if acc.shape[1] > 1:
@@ -122,9 +134,32 @@ def _is_new(table: Any, s: Any, d: Any, h1: Any, h2: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def run_windows(
-    slot: Any, window: Any, p: Any, q: Any, mask: Any, op: Any, scale: Any, bound: Any, hashes: Any, table: Any,
-    win: Any, acc: Any, ring: Any, first: Any, fired: Any, missing: Any, touched: Any, n_touched: Any,
-    spans: Any, codes: Any, quantiles: Any, base_win: Any, base: Any, values: Any, out_value: Any, out_base: Any,
+    slot: Any,
+    window: Any,
+    p: Any,
+    q: Any,
+    mask: Any,
+    op: Any,
+    scale: Any,
+    bound: Any,
+    hashes: Any,
+    table: Any,
+    win: Any,
+    acc: Any,
+    ring: Any,
+    first: Any,
+    fired: Any,
+    missing: Any,
+    touched: Any,
+    n_touched: Any,
+    spans: Any,
+    codes: Any,
+    quantiles: Any,
+    base_win: Any,
+    base: Any,
+    values: Any,
+    out_value: Any,
+    out_base: Any,
 ) -> Any:
     """Fold the events into the windows. Return the length of ``touched`` and how many distinct values were new."""
     new, n_base, width = 0, spans.shape[0], out_base.shape[1]
@@ -147,7 +182,9 @@ def run_windows(
         out_value[i] = value_of(op, acc[s, 0], lane1, scale)
         for b in range(n_base):
             if base_win[b, s] != d:
-                n = gather_baseline(s, d, spans[b, 0], spans[b, 1], op, scale, win, acc, ring, first, missing, fired, values)
+                n = gather_baseline(
+                    s, d, spans[b, 0], spans[b, 1], op, scale, win, acc, ring, first, missing, fired, values
+                )
                 summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[b, s])
                 base_win[b, s] = d
             for k in range(width):
@@ -157,8 +194,22 @@ def run_windows(
 
 @njit(cache=True, nogil=True)
 def run_late(
-    slot: Any, window: Any, p: Any, q: Any, op: Any, bound: Any, hashes: Any, table: Any, win: Any, acc: Any, ring: Any, first: Any, fired: Any,
-    touched: Any, n_touched: Any, touched_window: Any,
+    slot: Any,
+    window: Any,
+    p: Any,
+    q: Any,
+    op: Any,
+    bound: Any,
+    hashes: Any,
+    table: Any,
+    win: Any,
+    acc: Any,
+    ring: Any,
+    first: Any,
+    fired: Any,
+    touched: Any,
+    n_touched: Any,
+    touched_window: Any,
 ) -> Any:
     """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring."""
     new, too_old, size = 0, 0, ring.shape[1]
@@ -189,7 +240,9 @@ def run_late(
 
 
 @njit(cache=True, nogil=True)
-def run_notebook(slot: Any, window: Any, value: Any, mask: Any, seen: Any, last: Any, past: Any, days: Any, out: Any) -> None:
+def run_notebook(
+    slot: Any, window: Any, value: Any, mask: Any, seen: Any, last: Any, past: Any, days: Any, out: Any
+) -> None:
     """The workshop notebook's ``expanding(7).mean()``: the mean over all days with events, today's running value included."""
     for i in range(slot.size):
         if not mask[i]:
@@ -220,7 +273,19 @@ def population_values(touched: Any, op: Any, scale: Any, acc: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def population_baselines(
-    touched: Any, d: Any, span: Any, codes: Any, quantiles: Any, op: Any, scale: Any, win: Any, acc: Any, ring: Any, first: Any, missing: Any, fired: Any
+    touched: Any,
+    d: Any,
+    span: Any,
+    codes: Any,
+    quantiles: Any,
+    op: Any,
+    scale: Any,
+    win: Any,
+    acc: Any,
+    ring: Any,
+    first: Any,
+    missing: Any,
+    fired: Any,
 ) -> Any:
     """Return the first statistic of each touched entity's own baseline as of window ``d``, in ascending order."""
     result, n = np.empty(touched.size), 0

@@ -6,11 +6,13 @@ Enters: nothing. Leaves: ``DETECTIONS``. Layer: rules.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from tocsin.detection import Detection, Example, col, prev, score
 from tocsin.measures import Previous
+
+if TYPE_CHECKING:
+    import polars as pl
 
 EARTH_RADIUS_KM = 6371.009
 UNCERTAINTY_KM = 100
@@ -23,6 +25,7 @@ def plane_distance_km(lat_a: pl.Expr, lon_a: pl.Expr, lat_b: pl.Expr, lon_b: pl.
 
     The difference of longitudes is wrapped to -180 .. 180 degrees, so the date line is no journey round the world.
 
+    >>> import polars as pl
     >>> ends = pl.DataFrame({"a": [0.0], "b": [179.5], "c": [0.0], "d": [-179.5]})
     >>> round(ends.select(plane_distance_km(*(pl.col(c) for c in "abcd"))).item())
     111
@@ -39,7 +42,14 @@ _HOURS = (col("timestamp") - prev.timestamp).dt.total_microseconds().clip(1_000_
 def _at(minute: int, lat: float, lon: float) -> dict[str, object]:
     """Return one login of an example."""
     at = datetime(2026, 3, 2, 9, minute, tzinfo=UTC)
-    return {"timestamp": at, "kind": "login", "user_id": "ann", "src_ip": "198.51.100.7", "src_latitude": lat, "src_longitude": lon}
+    return {
+        "timestamp": at,
+        "kind": "login",
+        "user_id": "ann",
+        "src_ip": "198.51.100.7",
+        "src_latitude": lat,
+        "src_longitude": lon,
+    }
 
 
 TRAVEL_SPEED = Detection(
@@ -57,9 +67,14 @@ TRAVEL_SPEED = Detection(
         "The speed in km/h between the places of an account's consecutive events, 100 km of uncertainty taken off the distance, "
         "is above 1,000 km/h. Two events at the same moment are taken to be one second apart."
     ),
-    false_positives="Proxies, mobile networks and cloud mail clients whose address is far from the person. Give their ranges a place of their own or allow-list them.",
+    false_positives=(
+        "Proxies, mobile networks and cloud mail clients whose address is far from the person. "
+        "Give their ranges a place of their own or allow-list them."
+    ),
     examples=(
-        Example(fires=True, events=[_at(0, 40.7, -74.0), _at(30, 51.5, -0.1)], note="New York to London in half an hour"),
+        Example(
+            fires=True, events=[_at(0, 40.7, -74.0), _at(30, 51.5, -0.1)], note="New York to London in half an hour"
+        ),
         Example(fires=False, events=[_at(0, 40.7, -74.0), _at(30, 40.9, -74.2)], note="within the uncertainty"),
         Example(fires=False, events=[_at(0, 0.0, 179.9), _at(30, 0.0, -179.9)], note="across the date line"),
     ),

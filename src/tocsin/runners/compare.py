@@ -51,6 +51,10 @@ def _table(old: Backtest, new: Backtest, gained: pl.DataFrame, lost: pl.DataFram
     for change in changes:
         both = both.join(change, on="detection", how="left")
     return both.select(
-        "detection", fired_old=pl.col("fired"), fired_new=pl.col("fired_new"), gained=pl.col("gained").fill_null(0).cast(pl.Int64),
-        lost=pl.col("lost").fill_null(0).cast(pl.Int64), alerts_a_day_old=pl.col("alerts_a_day"), alerts_a_day_new=pl.col("alerts_a_day_new"),
-    )  # fmt: skip
+        "detection",
+        pl.col("fired").alias("fired_old"),
+        "fired_new",
+        pl.col("gained", "lost").fill_null(0).cast(pl.Int64),
+        pl.col("alerts_a_day").alias("alerts_a_day_old"),
+        "alerts_a_day_new",
+    )

@@ -155,7 +155,8 @@ def _line_in(path: Path, error: Exception) -> int:
 
 
 def _shape_problems(path: Path, found: Sequence[Any]) -> list[Problem]:
-    problems, seen = [], {}
+    problems: list[Problem] = []
+    seen: dict[str, Detection] = {}
     for i, detection in enumerate(found):
         if not isinstance(detection, Detection):
             problems.append(

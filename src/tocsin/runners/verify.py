@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def verify(
     that the sorted replay scores otherwise are counted in the note). At most the first ``rows`` events are used.
     """
     engine = Engine(detections, events.columns, refs, lateness=events.lateness, keep_scores=True)
-    log = _once_each(engine, _first_rows(events, engine.columns, rows))
+    log = _once_each(_first_rows(events, engine.columns, rows))
     rng = np.random.default_rng(seed)
     plain = _run(engine, Run("one batch", log, []))
     table, first = [_row(Run("one batch", log, []), plain, plain, 0, "the yardstick of the runs below")], ""
@@ -110,7 +111,7 @@ def _first_rows(events: Events, columns: list[str], rows: int) -> pl.DataFrame:
     )
 
 
-def _once_each(engine: Engine, log: pl.DataFrame) -> pl.DataFrame:
+def _once_each(log: pl.DataFrame) -> pl.DataFrame:
     """Leave out what the source itself repeats: which of two different copies counts is for the order to decide."""
     keys = ["source", "event_id"] if "source" in log.columns else ["event_id"]
     return log.unique(keys, keep="first", maintain_order=True).sort("timestamp", maintain_order=True)
@@ -163,7 +164,7 @@ def _late_runs(
 
 
 def _random_cuts(n: int, rng: np.random.Generator, most: int = 40) -> list[int]:
-    if n < 2:  # noqa: PLR2004 - nothing to cut
+    if n < 2:
         return []
     return sorted(set(rng.integers(1, n, size=min(most, n - 1)).tolist()))
 
@@ -189,7 +190,7 @@ def _run(engine: Engine, run: Run) -> Result:
     outputs = []
     edges = [0, *run.cuts, run.log.height]
     with tempfile.TemporaryDirectory() as folder:
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             state, output = engine.step(state, run.log[start:stop])
             outputs.append(output)
             if run.restart:

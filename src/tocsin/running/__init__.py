@@ -10,4 +10,15 @@ from tocsin.running.spans import EverState, FirstSeenState, HoursState, Previous
 from tocsin.running.state import Arrays, Running
 from tocsin.running.windowed import WindowState
 
-__all__ = ["Arrays", "EverState", "FirstSeenState", "HoursState", "LimitState", "PreviousState", "Rows", "Running", "SlidingState", "WindowState"]
+__all__ = [
+    "Arrays",
+    "EverState",
+    "FirstSeenState",
+    "HoursState",
+    "LimitState",
+    "PreviousState",
+    "Rows",
+    "Running",
+    "SlidingState",
+    "WindowState",
+]

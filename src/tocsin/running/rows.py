@@ -7,7 +7,7 @@ they are, so that twenty rules over one zone compute its day numbers once. Layer
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -17,14 +17,19 @@ from tocsin.expressions import canonical, evaluate
 from tocsin.hashing import hash_column
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from tocsin.hashing import Hashes
     from tocsin.calendars import Calendar
+    from tocsin.hashing import Hashes
     from tocsin.measures import Spanned
 
     Int64s = NDArray[np.int64]
     Mask = NDArray[np.bool_]
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,7 +48,9 @@ class Rows:
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return the events ``start .. stop``, sharing memory."""
-        part = Rows(self.frame[start:stop], self.t[start:stop], {k: v[start:stop] for k, v in self.slots.items()}, self.key)
+        part = Rows(
+            self.frame[start:stop], self.t[start:stop], {k: v[start:stop] for k, v in self.slots.items()}, self.key
+        )
         part._memo = {k: v[start:stop] for k, v in self._memo.items() if isinstance(v, np.ndarray)}
         return part
 
@@ -61,7 +68,9 @@ class Rows:
 
     def takes_part(self, expression: pl.Expr, entity: str) -> Mask:
         """Return where an event matches ``expression`` and has an entity."""
-        return self._once(("part", canonical(expression), entity), lambda: self.holds(expression) & (self.slots[entity] >= 0))
+        return self._once(
+            ("part", canonical(expression), entity), lambda: self.holds(expression) & (self.slots[entity] >= 0)
+        )
 
     def present(self, column: str) -> Mask:
         """Return where a column is neither null nor NaN."""
@@ -93,10 +102,12 @@ class Rows:
             return self.ones(), self.zeros()
         return self.ones(), self.scaled(measure.column, measure.scale)  # type: ignore[attr-defined]
 
-    def _once(self, key: Any, make: Any) -> Any:
+    def _once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, made once for each key."""
         if key not in self._memo:
             self._memo[key] = make()
-        return self._memo[key]
+        found: T = self._memo[key]
+        return found
 
     def _evaluate(self, expression: pl.Expr) -> Mask:
         result = evaluate(self.frame, expression)
@@ -112,5 +123,7 @@ class Rows:
 
 def _scaled(column: pl.Series, scale: int) -> Int64s:
     if column.dtype.is_float():
-        return np.rint(column.fill_nan(None).fill_null(0).to_numpy() * scale).astype(np.int64)
-    return np.ascontiguousarray(column.cast(pl.Int64).fill_null(0).to_numpy()) * scale
+        rounded: Int64s = np.rint(column.fill_nan(None).fill_null(0).to_numpy() * scale).astype(np.int64)
+        return rounded
+    whole: Int64s = np.ascontiguousarray(column.cast(pl.Int64).fill_null(0).to_numpy()) * scale
+    return whole

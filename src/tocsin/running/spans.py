@@ -39,7 +39,8 @@ class _Accumulating(Saved):
     def _inputs(self, rows: Rows, oldest: int) -> tuple[Any, ...]:
         """Return mask, increments and hashes; the table has room for every event afterwards."""
         mask = rows.takes_part(self.on, self.entity)
-        if column := getattr(self.measure, "column", None):
+        column: str = getattr(self.measure, "column", "")
+        if column:
             mask = mask & rows.present(column)
         p, q = rows.increments(self.measure)
         hashes = np.zeros((0, 2), np.uint64)
@@ -104,7 +105,11 @@ class EverState(_Accumulating):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in and return its running values."""
-        self.acc, self.last, self.epoch = grow(self.acc, n_slots, 0), grow(self.last, n_slots, k.NEVER), grow(self.epoch, n_slots, 0)
+        self.acc, self.last, self.epoch = (
+            grow(self.acc, n_slots, 0),
+            grow(self.last, n_slots, k.NEVER),
+            grow(self.epoch, n_slots, 0),
+        )
         mask, p, q, hashes = self._inputs(rows, oldest=0)
         out = np.full(len(rows), np.nan)
         self.used += streams.run_ever(
@@ -136,7 +141,9 @@ class PreviousState(Saved):
         mask = rows.takes_part(self.on, self.entity)
         given = np.array([self._as_numbers(rows.frame[c]) for c in self.columns]).reshape(len(self.columns), len(rows))
         out_t, out = np.full(len(rows), k.NEVER), np.full((len(self.columns), len(rows)), np.nan)
-        streams.run_previous(rows.slots[self.entity], rows.t, given, mask, self.forget, self.last, self.numbers, out_t, out)
+        streams.run_previous(
+            rows.slots[self.entity], rows.t, given, mask, self.forget, self.last, self.numbers, out_t, out
+        )
         columns: Arrays = {"timestamp": out_t}
         for name, values in zip(self.columns, out, strict=True):
             columns[name] = self._as_texts(values) if rows.frame.schema[name] == pl.String else values
@@ -148,7 +155,9 @@ class PreviousState(Saved):
         distinct = column.unique(maintain_order=True).drop_nulls().to_list()
         for text in distinct:
             self._code.setdefault(text, len(self._code))
-        codes = column.replace_strict(distinct, [self._code[x] for x in distinct], return_dtype=pl.Float64, default=None)
+        codes = column.replace_strict(
+            distinct, [self._code[x] for x in distinct], return_dtype=pl.Float64, default=None
+        )
         return codes.fill_null(np.nan).to_numpy()
 
     def _as_texts(self, codes: NDArray[np.float64]) -> NDArray[Any]:
@@ -186,7 +195,15 @@ class FirstSeenState(Saved):
         mask = rows.takes_part(self.on, self.entity) & rows.present(self.measure.column)
         out, known = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         self.used += streams.run_first_seen(
-            rows.slots[self.entity], rows.t, rows.hashes(self.measure.column), mask, self.forget, self.table, self.known, out, known
+            rows.slots[self.entity],
+            rows.t,
+            rows.hashes(self.measure.column),
+            mask,
+            self.forget,
+            self.table,
+            self.known,
+            out,
+            known,
         )
         return {"value": out, "known": known}
 
@@ -206,5 +223,12 @@ class HoursState(Saved):
         """Fold a batch in; return the count of the event's hour and of all hours."""
         self.counts = grow(self.counts, n_slots, 0)
         out, total = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-        streams.run_hours(rows.slots[self.entity], rows.hours(self.calendar), rows.takes_part(self.on, self.entity), self.counts, out, total)
+        streams.run_hours(
+            rows.slots[self.entity],
+            rows.hours(self.calendar),
+            rows.takes_part(self.on, self.entity),
+            self.counts,
+            out,
+            total,
+        )
         return {"value": out, "total": total}

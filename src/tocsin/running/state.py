@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "NDArray[Any]"]
 
-OPS = {"Count": k.COUNT, "Sum": k.SUM, "Mean": k.MEAN, "Min": k.MIN, "Max": k.MAX, "Ratio": k.RATIO, "Distinct": k.DISTINCT}
+OPS = {
+    "Count": k.COUNT,
+    "Sum": k.SUM,
+    "Mean": k.MEAN,
+    "Min": k.MIN,
+    "Max": k.MAX,
+    "Ratio": k.RATIO,
+    "Distinct": k.DISTINCT,
+}
 ONE_LANE = {k.COUNT, k.DISTINCT}
 
 

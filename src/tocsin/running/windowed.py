@@ -46,7 +46,15 @@ class WindowState(Saved):
         "touched_window", "current", "pending", "too_old", "seen", "last", "past", "days", "pop",
     )  # fmt: skip
 
-    def __init__(self, measure: Spanned, on: pl.Expr, entity: str, own: Sequence[OwnHistory], populations: Sequence[Population], gaps: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        measure: Spanned,
+        on: pl.Expr,
+        entity: str,
+        own: Sequence[OwnHistory],
+        populations: Sequence[Population],
+        gaps: Sequence[tuple[int, int]],
+    ) -> None:
         """Lay out the arrays; ``gaps`` are the intervals (microseconds) in which the source was not covered."""
         self.measure, self.on, self.entity = measure, on, entity
         self.calendar, self.op = measure.calendar, operation(measure)
@@ -176,7 +184,19 @@ class WindowState(Saved):
         codes, quantiles = (np.array(x) for x in codes_of(fit.of, self.width))
         span = np.array([fit.of.windows, fit.of.stride, fit.of.at_least], np.int64)
         return k.population_baselines(
-            closed, d, span, codes, quantiles, self.op, self.scale, self.win, self.acc, self.ring, self.first, self.missing, self.fired
+            closed,
+            d,
+            span,
+            codes,
+            quantiles,
+            self.op,
+            self.scale,
+            self.win,
+            self.acc,
+            self.ring,
+            self.first,
+            self.missing,
+            self.fired,
         )
 
     def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:
@@ -185,11 +205,14 @@ class WindowState(Saved):
         mask = self.mask(rows)
         p, q = rows.increments(self.measure)
         window, visible = rows.windows(self.calendar), self.calendar.number(floor) + 1
-        words = rows.hashes(self.measure.column).view(np.int64) if self.op == k.DISTINCT else np.zeros((len(rows), 2), np.int64)  # type: ignore[attr-defined]
+        words = np.zeros((len(rows), 2), np.int64)
+        if isinstance(self.measure, Distinct):
+            words = rows.hashes(self.measure.column).view(np.int64)
         new = np.column_stack([rows.slots[self.entity], window, visible, p, q, words])[mask]
         self.pending = np.concatenate([self.pending, new])
 
     def enter_late(self, d: int) -> None:
+        """Let the late events enter whose boundary has come with window ``d``."""
         due = self.pending[:, 2] <= d
         if not due.any():
             return
@@ -216,7 +239,10 @@ class WindowState(Saved):
         columns: Arrays = {}
         for b, fit in enumerate(self.notebook):
             enough = out[1] >= fit.at_least
-            columns |= {f"notebook{b}.mean": np.where(enough, out[0], np.nan), f"notebook{b}.n": np.where(enough, out[1], np.nan)}
+            columns |= {
+                f"notebook{b}.mean": np.where(enough, out[0], np.nan),
+                f"notebook{b}.n": np.where(enough, out[1], np.nan),
+            }
         return columns
 
     @property
