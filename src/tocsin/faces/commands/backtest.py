@@ -304,6 +304,7 @@ def _show_comparison(console: Console, comparison: "Comparison", top: int) -> No
         numeric("alerts_a_day_new", "new", number, rank=1),
     ]
     console.print(make_table(comparison.by_detection.to_dicts(), columns, console.width, "Old rules against new rules"))
+    console.print()
     about = [
         Column("detection_id", "detection", least=40, style="bold"),
         Column("entity", "entity", least=40),
@@ -313,15 +314,9 @@ def _show_comparison(console: Console, comparison: "Comparison", top: int) -> No
     ]
     for title, frame in (("Gained", comparison.gained), ("Lost", comparison.lost)):
         if frame.height and top:
-            console.print(
-                make_table(
-                    frame.head(top).to_dicts(),
-                    about,
-                    console.width,
-                    f"{title}: {whole(frame.height)}, the first {min(top, frame.height)}",
-                )
-            )
-    console.print()
+            told = f"{title}: {whole(frame.height)}, the first {min(top, frame.height)}"
+            console.print(make_table(frame.head(top).to_dicts(), about, console.width, told))
+            console.print()
 
 
 def _document(
