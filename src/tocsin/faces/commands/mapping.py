@@ -28,7 +28,12 @@ SHOWN_REJECTS = 10
 )
 def init(
     sample: Annotated[
-        str, Parameter(name="SAMPLE", help="File, folder or glob; its first two megabytes are looked at.")
+        str,
+        Parameter(
+            name="SAMPLE",
+            allow_leading_hyphen=True,
+            help='File, folder, glob, or "-" for stdin; its first two megabytes are looked at.',
+        ),
     ],
     /,
     *,
