@@ -36,16 +36,18 @@ ZONES = (
 # Instants at which a clock changes, so that both sides of it are met.
 CHANGES = (
     "1972-01-07T00:44:30", "1985-12-31T18:30:00", "2010-11-07T02:31:00", "2011-12-30T10:00:00",
-    "2026-03-08T05:00:00", "2026-03-08T09:00:00", "2026-04-04T15:00:00", "2026-10-03T15:30:00", "2026-11-01T05:00:00", "2026-11-01T08:00:00", "1970-01-01T00:00:00",
+    "2026-03-08T05:00:00", "2026-03-08T09:00:00", "2026-04-04T15:00:00",
+    "2026-10-03T15:30:00", "2026-11-01T05:00:00", "2026-11-01T08:00:00", "1970-01-01T00:00:00",
 )  # fmt: skip
 EPOCH = dt.date(1970, 1, 1)
 
 near_changes = st.tuples(st.sampled_from(CHANGES), st.integers(-3 * DAY, 3 * DAY)).map(
     lambda x: instant_us(dt.datetime.fromisoformat(x[0] + "+00:00")) + x[1]
 )
-at_changes = st.tuples(
-    st.sampled_from(CHANGES), st.sampled_from([-1, 0, 1, -30 * MINUTE, 30 * MINUTE, HOUR - 1, HOUR])
-).map(lambda x: instant_us(dt.datetime.fromisoformat(x[0] + "+00:00")) + x[1])
+STEPS = (-1, 0, 1, -30 * MINUTE, 30 * MINUTE, HOUR - 1, HOUR)
+at_changes = st.tuples(st.sampled_from(CHANGES), st.sampled_from(STEPS)).map(
+    lambda x: instant_us(dt.datetime.fromisoformat(x[0] + "+00:00")) + x[1]
+)
 instants = st.one_of(near_changes, at_changes, st.integers(-5 * 365 * DAY, 70 * 365 * DAY))
 
 
@@ -198,7 +200,7 @@ def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
         ("3us", 3),
         (9, 9),
         (dt.timedelta(days=1, microseconds=1), DAY + 1),
-    ],  # fmt: skip
+    ],
 )
 def test_a_duration_is_read(text: str | int | dt.timedelta, us: int) -> None:
     assert duration_us(text) == us
