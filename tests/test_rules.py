@@ -153,7 +153,7 @@ WRONG_RULES = {
         "score depends on other rows",
         "measure or a fit",
     ),
-    "a bare aggregate": ('rule(score=tc.col("nr_recipients").max())', "score depends on other rows", ""),
+    "a bare aggregate": ('rule(score=tc.col("nr_recipients").max())', "score cannot be evaluated", "gives one for each"),
     "a count of the batch": ("rule(score=__import__('polars').len())", "score depends on other rows", ""),
     "a shift": ('rule(score=tc.col("nr_recipients").shift(1))', "score depends on other rows", ""),
     "a running count": ('rule(score=tc.col("nr_recipients").cum_count())', "score depends on other rows", ""),

@@ -43,7 +43,7 @@ def columns_read(*expressions: pl.Expr) -> list[str]:
 
 
 def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
-    """Return an expression's value for each row of a frame; a literal is repeated.
+    """Return an expression's value for each row of a frame; a literal is repeated, an aggregate is refused.
 
     The columns go in as whole arrays in one chunk, a lone row twice. Polars divides an array by a literal through the
     literal's reciprocal, but divides truly where the array (or a chunk of it) is one long or is held as one repeated
@@ -60,7 +60,7 @@ def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     result = scope.select(expression.alias("value"))["value"]
     if len(result) == scope.height:
         return result[:n]
-    if len(result) == 1:
+    if len(result) == 1 and not expression.meta.root_names():
         return pl.repeat(result[0], n, dtype=result.dtype, eager=True)
     msg = f"gives {len(result)} values for {scope.height} events; an expression of a rule gives one for each."
     raise RuleError(msg)
