@@ -23,18 +23,15 @@ import polars as pl
 from tocsin.calendars import duration_us
 from tocsin.detection import LOOKED_UP, Detection
 from tocsin.engine import findings as fnd
+from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control
 from tocsin.engine.plan import Planned, plan
-from tocsin.engine.score import Scored, score
 from tocsin.engine.slots import Slots
 from tocsin.expressions import digest
 from tocsin.hashing import content_digest, hash_column
 from tocsin.kernels.arrival import FATES, LATE, OK
-from tocsin.kernels.streams import keep_peaks
 from tocsin.kernels.windows import NEVER
-from tocsin.measures import Spanned
 from tocsin.running import Rows
-from tocsin.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,24 +44,6 @@ DEDUP_HORIZON = "7d"
 FUTURE_SKEW = "10m"
 PARALLEL_ROWS = 50_000
 """From this size on, measures and detections of one batch run side by side."""
-
-
-@dataclass
-class Tally:
-    """What one detection did so far."""
-
-    events: int = 0
-    scored: int = 0
-    fired: int = 0
-    findings: int = 0
-    suppressed: int = 0
-    unscored: dict[str, int] = field(default_factory=dict)
-    error: str = ""
-
-    def skip(self, reason: str, n: int) -> None:
-        """Count ``n`` events as unscored."""
-        if n:
-            self.unscored[reason] = self.unscored.get(reason, 0) + n
 
 
 @dataclass
@@ -91,9 +70,6 @@ class Output:
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
 
 
-_Pieces = tuple[pl.DataFrame | None, pl.DataFrame | None, pl.DataFrame | None]
-
-
 class _Gathered:
     """Pieces of output of one step."""
 
@@ -103,16 +79,14 @@ class _Gathered:
         self.traces: list[pl.DataFrame] = []
         self.scores: dict[str, list[pl.DataFrame]] = {}
 
-    def add(
-        self, detection_id: str, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, scores: pl.DataFrame | None
-    ) -> None:
+    def add(self, detection_id: str, applied: Applied) -> None:
         """Add what one detection gave for some events."""
-        if findings is not None:
-            self.findings.append(findings)
-        if peaks is not None:
-            self.peaks.append(peaks)
-        if scores is not None:
-            self.scores.setdefault(detection_id, []).append(scores)
+        if applied.findings is not None:
+            self.findings.append(applied.findings)
+        if applied.peaks is not None:
+            self.peaks.append(applied.peaks)
+        if applied.scores is not None:
+            self.scores.setdefault(detection_id, []).append(applied.scores)
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
         """Put the pieces together."""
@@ -289,96 +263,37 @@ class Engine:
     def _score_all(
         self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered
     ) -> None:
-        """Score several detections; what they give is put together in their order, whichever is done first."""
-        for p, pieces in zip(
-            planned, _each(rows, [partial(self._score, state, p, rows, columns) for p in planned]), strict=True
-        ):
-            if pieces is not None:
-                gathered.add(p.detection.id, *pieces)
+        """Apply several detections; what they give is put together in their order, whichever is done first."""
+        results = _each(rows, [partial(self._apply, state, p, rows, columns) for p in planned])
+        for p, applied in zip(planned, results, strict=True):
+            if applied is None:
+                continue
+            gathered.add(p.detection.id, applied)
+            if p.feeds_back:
+                state.running[p.feeds_back].mark_fired(applied.slot, applied.window)  # type: ignore[attr-defined]
 
-    def _score(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays]) -> _Pieces | None:
-        """Score one detection over some events: findings, raised peaks, and the scores where they are kept."""
+    def _apply(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays]) -> Applied | None:
         detection = planned.detection
-        tally, firing = state.tallies[detection.id], state.firing[detection.id]
+        firing = state.firing[detection.id]
         firing.grow(state.slots[detection.entity].n)
-        on = rows.holds(detection.on)
-        part = rows.takes_part(detection.on, detection.entity)
-        n_on, n_part = int(np.count_nonzero(on)), int(np.count_nonzero(part))
-        reported = (len(rows) > 0 and int(rows.t[0]) >= self.report_from) or not detection.stateful
-        if reported:
-            tally.events += n_on
-            tally.skip("no_entity", n_on - n_part)
-        if not n_part:
-            return None
-        scored = score(
-            detection,
-            self._scope(planned, rows, columns, None if n_part == len(rows) else part),
-            tally.unscored.get("error", 0),
+        reported = len(rows) > 0 and (int(rows.t[0]) >= self.report_from or not detection.stateful)
+        return apply(
+            planned,
+            rows,
+            columns,
+            state.tallies[detection.id],
+            firing,
+            refs=self.refs,
+            reported=reported,
+            keep_scores=self.keep_scores,
         )
-        if planned.feeds_back and scored.fired.any():
-            fired = scored.frame.filter(pl.Series(scored.fired))
-            state.running[planned.feeds_back].mark_fired(fired["@slot"].to_numpy(), fired["@window"].to_numpy())  # type: ignore[attr-defined]
-        if not reported:
-            return None
-        for reason, n in scored.unscored.items():
-            tally.skip(reason, n)
-        tally.scored += n_part - sum(scored.unscored.values())
-        tally.error = tally.error or scored.error
-        slot, t = scored.frame["@slot"].to_numpy(), scored.frame["@t"].to_numpy()
-        keep_peaks(slot, scored.score, t, fnd.sign(detection), firing.best, firing.best_t)
-        return self._collect(planned, scored, state)
-
-    def _collect(self, planned: Planned, scored: Scored, state: State) -> _Pieces:
-        detection, tally = planned.detection, state.tallies[planned.detection.id]
-        kept = None
-        if self.keep_scores:
-            kept = pl.DataFrame(
-                {
-                    "event_id": scored.frame["event_id"],
-                    "score": pl.Series(scored.score).fill_nan(None),
-                    "fired": scored.fired,
-                }
-            )
-        if not scored.fired.any():
-            return None, None, kept
-        tally.fired += int(scored.fired.sum())
-        new, peaks = fnd.make(detection, scored, state.firing[detection.id], self.refs.digest if self.refs else "")
-        if self.refs is not None and new.height:
-            new = self.refs.suppress(new)
-        tally.findings += new.height
-        tally.suppressed += new.height - new["suppressed_by"].null_count()
-        return new, peaks, kept
-
-    def _scope(self, planned: Planned, rows: Rows, columns: Mapping[str, Arrays], part: Any) -> pl.DataFrame:
-        """Return the events a rule looks at, with the columns made for it."""
-        detection = planned.detection
-        names = {
-            "event_id",
-            "timestamp",
-            "@t",
-            "src_ip",
-            "dst_ip",
-            "source",
-            *detection.reads,
-            *detection.evidence,
-        } & set(rows.frame.columns)
-        made = [_made(name, columns[key][column]) for name, (key, column) in planned.columns.items()]
-        made.append(_series("@slot", rows.slots[detection.entity]))
-        if detection.windowed and isinstance(detection.measure, Spanned):
-            made.append(_series("@window", rows.windows(detection.measure.calendar)))
-        scope = rows.frame.select(sorted(names)).with_columns(made)
-        scope = scope if part is None else scope.filter(pl.Series(part))
-        if isinstance(detection.against, Table):
-            table = detection.against
-            joined = table.join(scope.select(*table.key, *({"timestamp"} - set(table.key))))
-            scope = scope.with_columns(joined[v].alias(f"@ref.{v}") for v in table.values)
-        return scope
 
     def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
         made = [rows.frame["event_id"]]
         for planned in self.plan.planned:
             made += [
-                _made(f"{planned.detection.id}{name}", columns[key][c]) for name, (key, c) in planned.columns.items()
+                made_series(f"{planned.detection.id}{name}", columns[key][c])
+                for name, (key, c) in planned.columns.items()
             ]
         return pl.DataFrame(made)
 
@@ -397,13 +312,3 @@ def _pool() -> ThreadPoolExecutor:
 
 def _series(name: str, array: Any) -> pl.Series:
     return pl.Series(name, np.ascontiguousarray(array))
-
-
-def _made(name: str, array: Any) -> pl.Series:
-    """Return a measure column: NaN is null; a time is a time."""
-    if name.endswith("@prev.timestamp"):
-        series = pl.Series(name, array)
-        return series.set(series == int(NEVER), None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    if array.dtype == object:
-        return pl.Series(name, array.tolist(), dtype=pl.String)
-    return pl.Series(name, np.ascontiguousarray(array), nan_to_null=True)

@@ -1,6 +1,6 @@
 """Findings: one firing of one detection, written so that anybody can check it.
 
-Enters: the scored events of one detection and which of them fire. Leaves: a frame of new findings and the raised
+Enters: the events at which one detection fired, with their scores. Leaves: a frame of new findings and the raised
 peaks of open windows; ids and order depend on nothing but the events. Layer: engine.
 """
 
@@ -22,7 +22,6 @@ from tocsin.tables import Table
 
 if TYPE_CHECKING:
     from tocsin.detection import Detection
-    from tocsin.engine.score import Scored
 
 UTC_TIME = pl.Datetime("us", "UTC")
 SCHEMA: dict[str, Any] = {
@@ -65,13 +64,12 @@ def sign(detection: Detection) -> float:
     return -1.0 if detection.when.operator.startswith("<") else 1.0
 
 
-def make(detection: Detection, scored: Scored, firing: Firing, refs_digest: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the new findings of one scored frame, and the peaks that rose in windows that had fired before."""
-    rows = scored.frame.with_columns(pl.Series("@score", scored.score)).filter(pl.Series(scored.fired))
+def make(
+    detection: Detection, rows: pl.DataFrame, firing: Firing, refs_digest: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the new findings among fired events, and the peaks that rose in windows that had fired before."""
     if not detection.windowed:
-        return _write(detection, rows.with_columns(pl.lit(None, pl.Int64).alias("@window")), refs_digest), pl.DataFrame(
-            schema=PEAKS
-        )
+        return _write(detection, rows, refs_digest), pl.DataFrame(schema=PEAKS)
     first, raised = np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_)
     slot, window, score = (np.ascontiguousarray(rows[c].to_numpy()) for c in ("@slot", "@window", "@score"))
     first_of_window(slot, window, score, sign(detection), firing.fired, firing.peak, first, raised)

@@ -20,11 +20,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tocsin.engine.core import Engine, State, Tally
+from tocsin.engine.apply import Tally
 from tocsin.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tocsin.engine.core import Engine, State
 
 FORMAT = "tocsin-state"
 FORMAT_VERSION = 1
@@ -42,15 +44,19 @@ _SCHEMA = pa.schema(
 def save_state(state: State, path: str | Path) -> None:
     """Write a state to ``path``; the file appears whole or not at all."""
     path = Path(path)
-    rows = [(n, d, s, zlib.crc32(b), b) for n, d, s, b in (_encode(name, x) for name, x in _items(state))]
+    rows = [(n, d, s, _checksum(n, d, s, b), b) for n, d, s, b in (_encode(name, x) for name, x in _items(state))]
     columns = [pa.array([r[i] for r in rows], _SCHEMA.field(i).type) for i in range(len(_SCHEMA))]
-    schema = _SCHEMA.with_metadata({"format": FORMAT, "version": str(FORMAT_VERSION), "rules": state.rules})
+    facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "rules": state.rules, "parts": str(len(rows))}
+    schema = _SCHEMA.with_metadata(facts)
     temporary = path.with_name(path.name + ".part")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema))
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_table(pa.table(columns, schema=schema))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_state(engine: Engine, path: str | Path) -> State:
@@ -115,25 +121,33 @@ def _decode(dtype: str, shape: list[int], data: bytes) -> Any:
     return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
 
 
+def _checksum(name: str | None, dtype: str | None, shape: list[int] | None, data: bytes | None) -> int:
+    """Return a checksum of a part, of its name and form too: they say how its bytes are read."""
+    return zlib.crc32(data or b"", zlib.crc32(repr((name, dtype, shape)).encode()))
+
+
 def _read(path: Path, engine: Engine) -> dict[str, Any]:
     advice = "Remove it and replay from the source, or go back to an older one."
     try:
         with pa.OSFile(str(path), "rb") as source:
             table = pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+        table.validate(full=True)  # offsets that point outside would be followed
+        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise StateError(f"{path}: not a readable state file ({error}). {advice}") from error
-    meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if meta.get("format") != FORMAT or meta.get("version") != str(FORMAT_VERSION):
         raise StateError(
             f"{path}: state format {meta.get('format')} {meta.get('version')}, this version reads {FORMAT} {FORMAT_VERSION}. {advice}"
         )
-    if meta["rules"] != engine.rules:
+    if table.schema != _SCHEMA or meta.get("parts") != str(table.num_rows):
+        raise StateError(f"{path}: the state file is damaged (parts are missing). {advice}")
+    if meta.get("rules") != engine.rules:
         raise StateError(
             f"{path}: written by other rules or time settings. Load it with the rules that wrote it, or replay from the source."
         )
     result = {}
     for name, dtype, shape, crc, data in zip(*(table[c].to_pylist() for c in _SCHEMA.names), strict=True):
-        if zlib.crc32(data) != crc:
+        if _checksum(name, dtype, shape, data) != crc:
             raise StateError(f"{path}: the part {name} is damaged (checksum). {advice}")
         result[name] = _decode(dtype, shape, data)
     return result

@@ -26,9 +26,8 @@ MOST_ERRORS = 1000
 
 @dataclass
 class Scored:
-    """The scores of one detection over one frame, all arrays as long as the frame."""
+    """The scores of one detection over one frame; the arrays are as long as the frame."""
 
-    frame: pl.DataFrame
     score: NDArray[np.float64]
     fired: NDArray[np.bool_]
     unscored: dict[str, int] = field(default_factory=dict)
@@ -54,7 +53,6 @@ def _bisect(detection: Detection, scope: pl.DataFrame, error: Exception, errors_
     right = score(detection, scope[middle:], errors_so_far + left.unscored.get("error", 0))
     reasons = {r: left.unscored.get(r, 0) + right.unscored.get(r, 0) for r in REASONS}
     return Scored(
-        scope,
         np.concatenate([left.score, right.score]),
         np.concatenate([left.fired, right.fired]),
         {r: n for r, n in reasons.items() if n},
@@ -72,9 +70,7 @@ def _raises_on_nothing(detection: Detection, scope: pl.DataFrame) -> bool:
 
 
 def _failed(scope: pl.DataFrame, message: str, n: int) -> Scored:
-    return Scored(
-        scope, np.full(scope.height, np.nan), np.zeros(scope.height, np.bool_), {"error": n} if n else {}, message
-    )
+    return Scored(np.full(scope.height, np.nan), np.zeros(scope.height, np.bool_), {"error": n} if n else {}, message)
 
 
 def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
@@ -88,7 +84,7 @@ def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
         values = np.where(finite, values, np.nan)
         checked = pl.Series(values).fill_nan(None)
     fires = evaluate(scope.with_columns(checked.alias("@score")), detection.when.expression).cast(pl.Boolean)
-    return Scored(scope, values, np.ascontiguousarray(fires.fill_null(value=False).to_numpy()) & finite, reasons)
+    return Scored(values, np.ascontiguousarray(fires.fill_null(value=False).to_numpy()) & finite, reasons)
 
 
 def _reasons(

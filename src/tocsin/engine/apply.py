@@ -1,0 +1,202 @@
+"""Apply: one detection over the events of a step.
+
+Enters: a planned detection, rows, the columns its measure and fit made, its tally and firing state. Leaves: new
+findings, raised peaks, and on request the score of every event. Layer: engine, last stage.
+
+Expressions see only the columns they name; everything a finding shows is gathered for the few events that fire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tocsin.engine import findings as fnd
+from tocsin.engine.score import score
+from tocsin.kernels.streams import keep_peaks
+from tocsin.kernels.windows import NEVER
+from tocsin.measures import Spanned
+from tocsin.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tocsin.detection import Detection
+    from tocsin.engine.plan import Planned
+    from tocsin.engine.score import Scored
+    from tocsin.references import References
+    from tocsin.running import Arrays, Rows
+
+
+@dataclass
+class Tally:
+    """What one detection did so far."""
+
+    events: int = 0
+    scored: int = 0
+    fired: int = 0
+    findings: int = 0
+    suppressed: int = 0
+    unscored: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+    def skip(self, reason: str, n: int) -> None:
+        """Count ``n`` events as unscored."""
+        if n:
+            self.unscored[reason] = self.unscored.get(reason, 0) + n
+
+
+@dataclass
+class Applied:
+    """What one detection gave for some events. ``slot`` and ``window``: whom and when it fired, for fits that feed back."""
+
+    slot: NDArray[np.int64]
+    window: NDArray[np.int64]
+    findings: pl.DataFrame | None = None
+    peaks: pl.DataFrame | None = None
+    scores: pl.DataFrame | None = None
+
+
+def apply(
+    planned: Planned,
+    rows: Rows,
+    columns: Mapping[str, Arrays],
+    tally: Tally,
+    firing: fnd.Firing,
+    *,
+    refs: References | None = None,
+    reported: bool = True,
+    keep_scores: bool = False,
+) -> Applied | None:
+    """Score the events that take part, count what was not scored, and write findings for what fires.
+
+    ``reported=False``: the events are history; only what feeds back into fits is returned.
+    """
+    detection = planned.detection
+    part = rows.takes_part(detection.on, detection.entity)
+    n_on, n = int(np.count_nonzero(rows.holds(detection.on))), int(np.count_nonzero(part))
+    if reported:
+        tally.events += n_on
+        tally.skip("no_entity", n_on - n)
+    if not n:
+        return None
+    index = None if n == len(rows) else np.flatnonzero(part)
+    scored = score(detection, _scope(planned, rows, columns, index), tally.unscored.get("error", 0))
+    fired = np.flatnonzero(scored.fired) if index is None else index[scored.fired]
+    window = (
+        rows.windows(detection.measure.calendar)
+        if detection.windowed and isinstance(detection.measure, Spanned)
+        else None
+    )
+    applied = Applied(rows.slots[detection.entity][fired], fired if window is None else window[fired])
+    if not reported:
+        return applied
+    _count(tally, scored, n)
+    keep_peaks(
+        _at(rows.slots[detection.entity], index),
+        scored.score,
+        _at(rows.t, index),
+        fnd.sign(detection),
+        firing.best,
+        firing.best_t,
+    )
+    if keep_scores:
+        applied.scores = _scores(rows, index, scored)
+    if fired.size:
+        frame = _fired_frame(planned, rows, columns, fired, scored, window)
+        _write(applied, detection, frame, tally, firing, refs)
+    return applied
+
+
+def _write(
+    applied: Applied,
+    detection: Detection,
+    frame: pl.DataFrame,
+    tally: Tally,
+    firing: fnd.Firing,
+    refs: References | None,
+) -> None:
+    """Turn fired events into findings; those of an allow-listed entity are marked, never dropped."""
+    new, applied.peaks = fnd.make(detection, frame, firing, refs.digest if refs else "")
+    applied.findings = refs.suppress(new) if refs is not None and new.height else new
+    tally.fired += frame.height
+    tally.findings += new.height
+    tally.suppressed += new.height - applied.findings["suppressed_by"].null_count()
+
+
+def _count(tally: Tally, scored: Scored, n: int) -> None:
+    for reason, count in scored.unscored.items():
+        tally.skip(reason, count)
+    tally.scored += n - sum(scored.unscored.values())
+    tally.error = tally.error or scored.error
+
+
+def _at(array: NDArray[Any], index: NDArray[np.int64] | None) -> NDArray[Any]:
+    return array if index is None else array[index]
+
+
+def _scores(rows: Rows, index: NDArray[np.int64] | None, scored: Scored) -> pl.DataFrame:
+    ids = rows.frame["event_id"] if index is None else rows.frame["event_id"].gather(index)
+    return pl.DataFrame({"event_id": ids, "score": pl.Series(scored.score).fill_nan(None), "fired": scored.fired})
+
+
+def _scope(
+    planned: Planned, rows: Rows, columns: Mapping[str, Arrays], index: NDArray[np.int64] | None
+) -> pl.DataFrame:
+    """Return the columns that score and condition name, for the events that take part."""
+    detection = planned.detection
+    names = {n for e in (detection.score, detection.when.expression) for n in e.meta.root_names()}
+    if isinstance(detection.against, Table):
+        names |= {*detection.against.key, "timestamp"}
+    series = [
+        rows.frame[c] if index is None else rows.frame[c].gather(index)
+        for c in sorted(names)
+        if c in rows.frame.columns
+    ]
+    made = names | {"@prev.timestamp"}  # tells "no previous event" from "undefined"
+    series += [made_series(n, _at(columns[key][c], index)) for n, (key, c) in planned.columns.items() if n in made]
+    scope = (
+        pl.DataFrame(series)
+        if series
+        else pl.DataFrame({"@row": np.arange(len(rows) if index is None else index.size)})
+    )
+    return _joined(detection, scope)
+
+
+def _joined(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of a fitted or reference table that was given as ``against=``."""
+    if not isinstance(detection.against, Table):
+        return frame
+    table = detection.against
+    joined = table.join(frame.select(*table.key, *({"timestamp"} - set(table.key))))
+    return frame.with_columns(joined[v].alias(f"@ref.{v}") for v in table.values)
+
+
+def _fired_frame(
+    planned: Planned, rows: Rows, columns: Mapping[str, Arrays], fired: NDArray[np.int64], scored: Scored, window: Any
+) -> pl.DataFrame:
+    """Return all that a finding shows, for the events that fired."""
+    detection = planned.detection
+    shown = {"event_id", "timestamp", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence}
+    series = [rows.frame[c].gather(fired) for c in rows.frame.columns if c in shown]
+    series += [made_series(name, columns[key][c][fired]) for name, (key, c) in planned.columns.items()]
+    numbers = {"@slot": rows.slots[detection.entity][fired], "@score": scored.score[scored.fired]}
+    frame = _joined(detection, pl.DataFrame(series)).with_columns(pl.Series(k, v) for k, v in numbers.items())
+    return frame.with_columns(
+        pl.lit(None, pl.Int64).alias("@window") if window is None else pl.Series("@window", window[fired])
+    )
+
+
+def made_series(name: str, array: Any) -> pl.Series:
+    """Return a column the engine made: NaN is null, a time is a time."""
+    if name.endswith("@prev.timestamp"):
+        series = pl.Series(name, array)
+        return series.set(series == int(NEVER), None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if array.dtype == object:
+        return pl.Series(name, array.tolist(), dtype=pl.String)
+    return pl.Series(name, np.ascontiguousarray(array), nan_to_null=True)
