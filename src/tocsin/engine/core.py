@@ -140,7 +140,7 @@ class Engine:
         self.columns = sorted(((reads - LOOKED_UP) | (reads & set(columns)) | addresses | shown) & set(columns))
         self.skipped = self.plan.skipped
         self.rules = digest(
-            *(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps
+            *(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps, key.hex()
         )
 
     def new_state(self) -> State:

@@ -143,7 +143,7 @@ def _read(path: Path, engine: Engine) -> dict[str, Any]:
         raise StateError(f"{path}: the state file is damaged (parts are missing). {advice}")
     if meta.get("rules") != engine.rules:
         raise StateError(
-            f"{path}: written by other rules or time settings. Load it with the rules that wrote it, or replay from the source."
+            f"{path}: written by other rules, time settings or another key. Load it with those that wrote it, or replay from the source."
         )
     result = {}
     for name, dtype, shape, crc, data in zip(*(table[c].to_pylist() for c in _SCHEMA.names), strict=True):
