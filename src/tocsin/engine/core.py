@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -70,6 +70,9 @@ class Output:
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
 
 
+T = TypeVar("T")
+
+
 class _Gathered:
     """Pieces of output of one step."""
 
@@ -87,6 +90,15 @@ class _Gathered:
             self.peaks.append(applied.peaks)
         if applied.scores is not None:
             self.scores.setdefault(detection_id, []).append(applied.scores)
+
+    def then(self, later: _Gathered) -> _Gathered:
+        """Return all of this and then all of ``later``."""
+        self.findings += later.findings
+        self.peaks += later.peaks
+        self.traces += later.traces
+        for detection_id, scores in later.scores.items():
+            self.scores.setdefault(detection_id, []).extend(scores)
+        return self
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
         """Put the pieces together."""
@@ -196,13 +208,14 @@ class Engine:
             state.counts[FATES[code]] += n
         ok, late = fate == OK, fate == LATE
         accepted = self._number(state, frame if ok.all() else frame.filter(pl.Series(ok | late)))
-        self._arrive(state, accepted, gathered)
+        arriving = _beside(accepted, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
         for released in state.arrival.release(
             accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
         ):
             self._release(state, released, gathered)
+        gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
         return state, gathered.output(fates, trace=self.trace)
 
@@ -217,12 +230,16 @@ class Engine:
             frame, frame["@t"].to_numpy(), {e: frame[f"@s.{e}"].to_numpy() for e in self.plan.entities}, self.key
         )
 
-    def _arrive(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
+    def _arrive(self, state: State, frame: pl.DataFrame) -> _Gathered:
         """Score the rules without state on every accepted event."""
+        gathered = _Gathered()
         if self.report_from != NEVER:
             frame = frame.filter(pl.col("@t") >= self.report_from)
         rows = self._rows(frame)
-        self._score_all(state, [p for p in self.plan.planned if not p.detection.stateful], rows, {}, gathered)
+        for p in self.plan.planned:
+            if not p.detection.stateful and (applied := self._apply(state, p, rows, {})) is not None:
+                gathered.add(p.detection.id, applied)
+        return gathered
 
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
@@ -303,6 +320,14 @@ def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     if len(rows) < PARALLEL_ROWS or len(tasks) < 2:
         return [task() for task in tasks]
     return list(_pool().map(lambda task: task(), tasks))
+
+
+def _beside(frame: pl.DataFrame, task: Callable[[], T]) -> Callable[[], T]:
+    """Start a task in another thread where the batch is worth it; what is returned waits for its result."""
+    if frame.height < PARALLEL_ROWS:
+        result = task()
+        return lambda: result
+    return _pool().submit(task).result
 
 
 @cache

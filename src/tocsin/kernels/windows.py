@@ -165,6 +165,10 @@ def run_windows(
     new, n_base, width = 0, spans.shape[0], out_base.shape[1]
     for i in range(slot.size):
         if not mask[i]:
+            out_value[i] = np.nan
+            for b in range(n_base):
+                for k in range(width):
+                    out_base[b, k, i] = np.nan
             continue
         s, d = slot[i], window[i]
         if win[s] != d:

@@ -104,11 +104,9 @@ def _first_rows(events: Events, columns: list[str], rows: int) -> pl.DataFrame:
         n += parts[-1].height
         if n >= rows:
             break
-    return (
-        pl.concat(parts)
-        if parts
-        else pl.DataFrame(schema={"event_id": pl.String, "timestamp": pl.Datetime("us", "UTC")})
-    )
+    if parts:
+        return pl.concat(parts)
+    return pl.DataFrame(schema={c: events.columns[c] for c in dict.fromkeys(("event_id", "timestamp", *columns))})
 
 
 def _once_each(log: pl.DataFrame) -> pl.DataFrame:

@@ -38,6 +38,10 @@ def codes_of(fit: Fit, width: int) -> tuple[list[int], list[float]]:
     return codes + [NONE] * pad, quantiles + [0.0] * pad
 
 
+def _no_values(shape: int | tuple[int, ...]) -> NDArray[np.float64]:
+    return np.full(shape, np.nan)
+
+
 class WindowState(Saved):
     """Running values by calendar window, for one measure, one ``on`` and one kind of entity."""
 
@@ -116,13 +120,14 @@ class WindowState(Saved):
         self._grow(n_slots)
         mask, window = self.mask(rows), rows.windows(self.calendar)
         self._know_skips(window)
-        out = np.full(len(rows), np.nan)
-        out_own = np.full((len(self.own), self.width + 1, len(rows)), np.nan)
-        out_pop = np.full((len(self.populations), self.width + 1, len(rows)), np.nan)
-        for start, stop in self._pieces(mask, window):
-            part = slice(start, stop)
+        pieces = self._pieces(mask, window)
+        make = np.empty if pieces else _no_values  # the loop below writes every place
+        out = make(len(rows))
+        out_own = make((len(self.own), self.width + 1, len(rows)))
+        out_pop = make((len(self.populations), self.width + 1, len(rows)))
+        for part, d in pieces:
             if self.populations or len(self.pending):
-                self.close(int(window[start]))
+                self.close(d)
                 for b in range(len(self.populations)):
                     out_pop[b, :, part] = np.where(mask[part], self.pop[b][:, None], np.nan)
             self._fold(rows, part, mask, window, out, out_own)
@@ -133,15 +138,19 @@ class WindowState(Saved):
                 columns[f"{name}{b}.n"] = values[b, self.width]
         return columns | self._notebook_columns(rows, window, mask, out)
 
-    def _pieces(self, mask: NDArray[np.bool_], window: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Cut at the first participating event of each window, where something must happen at boundaries."""
-        if not self.populations and not len(self.pending):
-            return [(0, mask.size)] if mask.size else []
+    def _pieces(self, mask: NDArray[np.bool_], window: NDArray[np.int64]) -> list[tuple[slice, int]]:
+        """Cut at the first participating event of each window, where something must happen at boundaries.
+
+        Return the pieces, which cover all rows, with the window of each; nothing where no event takes part.
+        """
         rows = np.flatnonzero(mask)
         if not rows.size:
             return []
-        starts = rows[np.flatnonzero(np.diff(window[rows], prepend=k.NEVER))].tolist()
-        return list(zip(starts, [*starts[1:], mask.size], strict=True))
+        starts = rows[:1]
+        if self.populations or len(self.pending):
+            starts = rows[np.flatnonzero(np.diff(window[rows], prepend=k.NEVER))]
+        edges = [0, *starts[1:].tolist(), mask.size]
+        return [(slice(a, b), int(window[s])) for a, b, s in zip(edges, edges[1:], starts.tolist(), strict=False)]
 
     def _fold(self, rows: Rows, part: slice, mask: Any, window: Any, out: Any, out_own: Any) -> None:
         p, q = rows.increments(self.measure)
