@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.addresses import ParsedAddresses, format_addresses, parse_addresses
-from tocsin.reference import reference
+from tocsin.references import reference
 from tocsin.tables import RANGE_KEY, Table
 
 MAPPED = np.uint64(0xFFFF << 32)

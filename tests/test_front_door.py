@@ -26,4 +26,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_tocsin_loads_no_compiler_and_no_frame() -> None:
     code = "import sys, tocsin; print([m for m in ('numba', 'polars', 'scipy', 'pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

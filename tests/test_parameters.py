@@ -18,7 +18,10 @@ def recipients_of(users: int, rate: float, seed: int) -> tc.Events:
     rng = np.random.default_rng(seed)
     rows = []
     for user, mean in enumerate(rng.poisson(rate, users)):
-        rows += [{"timestamp": START + timedelta(minutes=len(rows)), "user_id": f"u{user}", "nr_recipients": int(x)} for x in rng.poisson(mean, rng.integers(20, 80))]
+        rows += [
+            {"timestamp": START + timedelta(minutes=len(rows)), "user_id": f"u{user}", "nr_recipients": int(x)}
+            for x in rng.poisson(mean, rng.integers(20, 80))
+        ]
     return tc.read(pl.DataFrame(rows))
 
 
@@ -33,7 +36,10 @@ def test_the_poisson_interval_covers_the_parameter_and_the_dispersion_is_one() -
 
 
 def test_the_poisson_parameter_weighs_every_user_the_same() -> None:
-    rows = [{"timestamp": START + timedelta(minutes=i), "user_id": u, "nr_recipients": x} for i, (u, x) in enumerate([("busy", 9)] * 900 + [("calm", 1)] * 100)]
+    rows = [
+        {"timestamp": START + timedelta(minutes=i), "user_id": u, "nr_recipients": x}
+        for i, (u, x) in enumerate([("busy", 9)] * 900 + [("calm", 1)] * 100)
+    ]
     assert tc.poisson_parameter(tc.read(pl.DataFrame(rows))).frame["lambda"].item() == 5.0
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import polars as pl
 
 from tocsin.sources.clean import Parsed
-from tocsin.sources.files import count_byte
+from tocsin.sources.counting import count_byte
 from tocsin.sources.jsonl import shown
 
 MAX_RECORD_LINES: Final = 1_000

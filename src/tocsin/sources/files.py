@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
-import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import SourceError, did_you_mean
@@ -382,15 +381,6 @@ def ahead(make: Callable[[], Iterator[T]], depth: int = _QUEUE_CHUNKS) -> Iterat
     finally:
         stop.set()
         worker.join()
-
-
-def count_byte(data: bytes, byte: bytes) -> int:
-    """Return how often a byte occurs; unlike bytes.count, no slower for a common one.
-
-    >>> count_byte(b"a,b,c", b",")
-    2
-    """
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == byte[0]))
 
 
 def first_bytes(source: Input, limit: int) -> bytes:

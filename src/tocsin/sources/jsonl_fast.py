@@ -16,7 +16,7 @@ import pyarrow.json as arrow_json
 
 from tocsin.sources import jsonl
 from tocsin.sources.clean import Parsed
-from tocsin.sources.files import count_byte
+from tocsin.sources.counting import count_byte
 
 if TYPE_CHECKING:
     from tocsin.sources.records import Shape

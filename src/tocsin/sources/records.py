@@ -15,6 +15,7 @@ from tocsin.errors import SourceError
 from tocsin.schema import STANDARD
 from tocsin.sources import delimited, files, jsonl, jsonl_fast, loglines
 from tocsin.sources.clean import Parsed
+from tocsin.sources.counting import count_byte
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,7 @@ class _Parser:
         if self._source.format == "csv":
             return [self._parse_csv(data, last=chunk.last)]
         first = self._line
-        self._line += files.count_byte(data, b"\n")
+        self._line += count_byte(data, b"\n")
         if self._source.format == "lines":
             return [loglines.parse_log(data, first, self._mapping)]
         return jsonl_fast.parse_chunk(data, first, self._shape)
