@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tocsin.calendars import duration_us
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical, columns_read, digest
 from tocsin.fits import Fit, Limit, OwnHistory, Population
@@ -166,7 +167,8 @@ class Detection:
     on: boolean expression, which events take part. entity: the column that says whom it is about.
     measure: what is counted (none for a rule over single events). against: what the value is compared with (a fit,
     a ``Table`` or nothing). score: a number; when: the ``Condition`` under which it fires.
-    evidence: further columns kept with a finding. examples: events that must fire and events that must not.
+    evidence: further columns kept with a finding. grouping: the length of the tumbling event-time window in which the
+    findings of one entity become one alert. examples: events that must fire and events that must not.
 
     >>> exe = Detection(
     ...     id="mail.many-recipients", title="Mail to many recipients", severity="low", on=col("kind") == "mail",
@@ -189,6 +191,7 @@ class Detection:
     tags: tuple[str, ...] = ()
     description: str = ""
     false_positives: str = ""
+    grouping: str = "1d"
     examples: tuple[Example, ...] = ()
     where: tuple[str, int] = field(default_factory=_caller, repr=False)
 
@@ -212,6 +215,8 @@ class Detection:
             )
         if not self._is_condition:
             found.append("when must compare the score, such as when=tc.score > 3, perhaps & another condition.")
+        if duration_us(self.grouping) <= 0:
+            found.append(f'grouping="{self.grouping}" groups nothing. Give a positive duration, such as "1d".')
         windowed = isinstance(self.measure, Spanned) and self.measure.per is not None
         if isinstance(self.against, OwnHistory | Population) and not windowed:
             found.append(

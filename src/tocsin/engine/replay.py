@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tocsin.calendars import DAY, instant_us
+from tocsin.calendars import DAY, duration_us, instant_us
 from tocsin.engine import findings as fnd
 from tocsin.engine.arrive import End, in_order
 from tocsin.engine.core import Engine, Output, State
@@ -51,8 +51,9 @@ class Backtest:
     def by_detection(self) -> pl.DataFrame:
         """Return one row per detection: how often it fired, for how many entities, and what was not scored.
 
-        ``fired`` counts findings. An alert groups the findings of one entity in one UTC day; ``alerts_a_day`` is their
-        number over the days of the history. ``unscored`` counts events, by reason in ``unscored_why``.
+        ``fired`` counts findings. An alert groups the findings of one entity in one tumbling window of the
+        rule's ``grouping``; ``alerts_a_day`` is their number over the days of the history. ``unscored`` counts events, by
+        reason in ``unscored_why``.
         """
         rows = [self._row(d) for d in self.engine.detections]
         schema = {
@@ -74,7 +75,8 @@ class Backtest:
             )
         tally = self.state.tallies[detection.id]
         mine = self.findings.filter(pl.col("detection_id") == detection.id, pl.col("suppressed_by").is_null())
-        alerts = mine.select("entity", pl.col("time").dt.date()).unique().height
+        group = pl.col("time").dt.epoch("us") // duration_us(detection.grouping)
+        alerts = mine.select("entity", group).unique().height
         a_day = alerts / self.days if self.days else 0.0
         reasons = {r: n for r in REASONS if r != "error" and (n := tally.unscored.get(r, 0))}
         return (
