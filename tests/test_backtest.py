@@ -342,6 +342,23 @@ def test_the_default_compares_with_earlier_calendar_days_zeros_included_but_not_
     assert got == expected  # to the last bit: the same sums in the same order
 
 
+@pytest.mark.parametrize("batch_rows", [13, 10**6])
+def test_a_population_holds_the_users_of_the_day_before_and_nothing_of_today(
+    frame: pl.DataFrame, batch_rows: int
+) -> None:
+    crowd = rule(against=tc.population(mean=True, at_least=2), score=tc.value - tc.ref.mean)
+    past = tc.backtest([crowd], tc.read(frame), keep_scores=True, batch_rows=batch_rows)
+    counts: dict[datetime, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    expected = {}
+    for event in frame.to_dicts():
+        day = event["timestamp"].replace(hour=0, minute=0, second=0, microsecond=0)
+        counts[day][event["user_id"]] += 1
+        before = sorted(counts[day - DAY].values()) if day - DAY in counts else []
+        mean = sum(before) / len(before) if len(before) >= 2 else None
+        expected[event["event_id"]] = None if mean is None else counts[day][event["user_id"]] - mean
+    assert dict(past.scores["test.volume"].select("event_id", "score").rows()) == expected
+
+
 @pytest.mark.needs("pandas")
 def test_compat_notebook_gives_the_numbers_of_the_notebooks_own_pandas_lines() -> None:
     """`days = t.dt.round('d'); counts > 3 * counts.expanding(7).mean()` for each user, over random mails ('d' is 'D' today)."""
