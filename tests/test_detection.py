@@ -61,6 +61,8 @@ REFUSED = {
         {"measure": tc.Previous("src_ip"), "score": tc.prev.src_lp, "when": tc.score > 1},
         'prev.src_lp .* Did you mean "prev.src_ip"',
     ),
+    "a grouping of no length": ({"grouping": "0s"}, "groups nothing"),
+    "a grouping that is no duration": ({"grouping": "1mo"}, 'grouping: "1mo" is not a duration'),
     "an unknown name in the condition alone": (VOLUME | {"when": tc.score > tc.ref.sd}, "ref.sd is not made"),
 }
 
@@ -126,6 +128,7 @@ NO_PARTS = {
     "title": {"title": "Another"},
     "severity": {"severity": "high"},
     "evidence": {"evidence": ("src_ip",)},
+    "grouping": {"grouping": "6h"},
     "tags": {"tags": ("attack.t1078",)},
     "description": {"description": "words"},
     "false positives": {"false_positives": "words"},

@@ -116,6 +116,7 @@ BROKEN_FILES = {
         2,
         '"1day" is not a calendar window',
     ),
+    "an exit": ("import sys\nsys.exit(0)\n", 2, "SystemExit"),
     "no DETECTIONS": ("import tocsin as tc\n", 1, "defines no DETECTIONS"),
     "DETECTIONS misspelt": ("DETECTION = ()\n", 1, 'Did you mean "DETECTION"?'),
     "DETECTIONS that are none": ("DETECTIONS = 7\n", 1, "defines no DETECTIONS"),
@@ -201,6 +202,20 @@ def test_every_problem_of_a_file_is_reported_in_the_order_of_its_lines(tmp_path:
     assert [int(p.split(":")[0]) - LAST for p in found] == [0, 0, 1, 2, 4]
     assert "the id is taken by" in found[3]
     assert f"my_rules.py:{LAST + 3}" in found[3]
+
+
+def test_lines_are_told_for_a_relative_path_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, GOOD + 'rule(id="BAD")\nboom()\n')
+    monkeypatch.chdir(tmp_path)
+    assert check_rules(path.name) == check_rules(path)
+    for text in (GOOD + "boom()\n", GOOD + 'rule(id="BAD")\n'):
+        written(tmp_path, text)
+        with pytest.raises(tc.RuleError) as absolute:
+            load_rules(path)
+        with pytest.raises(tc.RuleError) as relative:
+            load_rules(path.name)
+        assert str(relative.value) == str(absolute.value)
+        assert str(relative.value).count("my_rules.py:") == 1
 
 
 def test_problems_of_detections_made_before_a_file_fails_are_kept(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tocsin.calendars import duration_us
+from tocsin.calendars import CalendarError, duration_us
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical, columns_read, digest
 from tocsin.fits import Fit, Limit, OwnHistory, Population
@@ -215,8 +215,11 @@ class Detection:
             )
         if not self._is_condition:
             found.append("when must compare the score, such as when=tc.score > 3, perhaps & another condition.")
-        if duration_us(self.grouping) <= 0:
-            found.append(f'grouping="{self.grouping}" groups nothing. Give a positive duration, such as "1d".')
+        try:
+            if duration_us(self.grouping) <= 0:
+                found.append(f'grouping="{self.grouping}" groups nothing. Give a positive duration, such as "1d".')
+        except CalendarError as error:
+            found.append(f"grouping: {error}")
         windowed = isinstance(self.measure, Spanned) and self.measure.per is not None
         if isinstance(self.against, OwnHistory | Population) and not windowed:
             found.append(

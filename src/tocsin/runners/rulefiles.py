@@ -69,10 +69,11 @@ def load_rules(path: str | Path) -> tuple[Detection, ...]:
     Raises:
         RuleError: The file cannot be read or run, or a detection in it is wrong; the message starts with file and line.
     """
-    found = _run(Path(path))
+    path = Path(path).absolute()  # as tracebacks name it
+    found = _run(path)
     if isinstance(found, Problem):
         raise RuleError(str(found))
-    problems = _shape_problems(Path(path), found)
+    problems = _shape_problems(path, found)
     if problems:
         raise RuleError(str(problems[0]))
     return tuple(found)
@@ -83,7 +84,7 @@ def check_rules(path: str | Path, columns: Collection[str] | None = None) -> lis
 
     columns: what the events have, for files about columns that are neither standard nor in their own examples.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     with collect_problems() as collected:
         found = _run(path)
     problems = [Problem(where[0], where[1], rule, message) for where, rule, message in collected]
@@ -133,7 +134,7 @@ def _run(path: Path) -> Problem | Sequence[Any]:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         return Problem(str(path), error.lineno or 1, "", f"is not valid Python: {error.msg}.")
-    except Exception as error:  # noqa: BLE001 - a rule file is somebody's code and may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a rule file is somebody's code and may raise anything
         return Problem(str(path), _line_in(path, error), "", _message(path, error))
     found = getattr(module, "DETECTIONS", None)
     if not isinstance(found, tuple | list):
@@ -142,14 +143,14 @@ def _run(path: Path) -> Problem | Sequence[Any]:
     return found
 
 
-def _message(path: Path, error: Exception) -> str:
+def _message(path: Path, error: BaseException) -> str:
     """Return an error's text without the place it already starts with."""
     text = str(error) if isinstance(error, RuleError) else f"{type(error).__name__}: {error}"
     prefix = f"{path}:{_line_in(path, error)}: "
     return text.removeprefix(prefix)
 
 
-def _line_in(path: Path, error: Exception) -> int:
+def _line_in(path: Path, error: BaseException) -> int:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
     return lines[-1] or 1 if lines else 1
 
