@@ -135,6 +135,23 @@ def test_the_digest_of_a_row_depends_on_which_column_a_value_stands_in() -> None
     assert found[0] != content_digest(frame.select("b", "a"), KEY)[0]
 
 
+def test_the_digest_of_a_row_does_not_depend_on_its_neighbours_and_tells_null_from_empty() -> None:
+    frame = pl.DataFrame(
+        {
+            "text": ["a", "", None, "a", None],
+            "number": [0, None, 0, None, 7],
+            "flag": [None, True, False, False, True],
+            "list": [["x"], None, [], ["x", None], ["x"]],
+            "time": [None, datetime(2026, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), None, None],
+        }
+    )
+    for columns in (frame.columns, frame.columns[::-1], *([c] for c in frame.columns)):
+        part = frame.select(columns)
+        whole = content_digest(part, KEY).tolist()
+        assert [content_digest(part[i : i + 1], KEY).item() for i in range(5)] == whole
+        assert len(set(whole)) == part.unique().height
+
+
 @njit
 def _enter(table, keys, payloads):
     new = 0
