@@ -47,7 +47,7 @@ def score(detection: Detection, scope: pl.DataFrame, errors_so_far: int = 0) -> 
 def _bisect(detection: Detection, scope: pl.DataFrame, error: Exception, errors_so_far: int) -> Scored:
     """Find the events on which a rule raises, so that its other events are scored whatever batch they came in."""
     if scope.height <= 1 or _raises_on_nothing(detection, scope):
-        return _failed(scope, f"{type(error).__name__}: {error}", scope.height)
+        return _failed(scope, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", scope.height)
     middle = scope.height // 2
     left = score(detection, scope[:middle], errors_so_far)
     right = score(detection, scope[middle:], errors_so_far + left.unscored.get("error", 0))

@@ -64,8 +64,8 @@ def judge(
     ``clock[p]`` is the highest event time of partition p (NEVER before its first event); ``frontier`` is the highest
     value that ``min over partitions of clock - lateness`` ever had. An event is late when it lies before its own
     partition's clock less the lateness, or before the frontier. A place of ``table`` keeps id, content and the
-    partition's clock just after the first arrival; an id is forgotten once the clock (or the frontier plus the
-    lateness, whichever is higher) has moved on by more than ``horizon``.
+    clock just after the first arrival, where the clock is that of the partition or the frontier plus the lateness,
+    whichever is higher; an id is forgotten once that clock has moved on by more than ``horizon``.
     """
     new, sink = 0, np.uint64(0)
     for i in range(t.size):
@@ -92,8 +92,9 @@ def judge(
         if c == NEVER or t[i] > c:
             clock[p] = t[i]
         idle[p] = False
-        put(table, place, ids[i, 0], ids[i, 1], content[i], np.uint64(clock[p] + ORIGIN))
         low = lowest_clock(clock, idle)
         if low != NEVER and low - lateness > frontier:
             frontier = low - lateness
+        stamp = max(clock[p], frontier + lateness)
+        put(table, place, ids[i, 0], ids[i, 1], content[i], np.uint64(stamp + ORIGIN))
     return frontier, new, sink

@@ -99,7 +99,7 @@ def _tables(source: Any) -> Iterator[pl.DataFrame]:
         raise SourceError(
             f"cannot read events from a {type(source).__name__}; give a path, glob, folder, URL, or a Polars, pandas or Arrow table"
         )
-    return frame.iter_slices(_TABLE_ROWS)
+    return iter([frame]) if frame.is_empty() else frame.iter_slices(_TABLE_ROWS)  # no slices would mean no columns
 
 
 def _mapping_for(fields: list[str], options: Options) -> tuple[Mapping, bool]:
