@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import Spec
-from tests.oracle_time import End, from_us, judge, to_us
+from tests.oracle_time import DAY_US, HOUR_US, End, Record, Row, from_us, judge, to_us
 from tests.parity import agree, expected, run
 from tests.soak import soak_case
-from tests.strategies import EVERY, SCHEMA, SHAPES, Case, cases, shuffled_within
+from tests.strategies import EVERY, SCHEMA, SHAPES, Case, cases, scored, shuffled_within
 from tocsin import measures
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
 _COMMON = {
@@ -55,6 +56,29 @@ def test_one_batch_and_single_events_say_the_same(case: Case):
     agree(case, want, run(case, range(len(case.log))))
 
 
+def _event(event_id: str, moment: dt.datetime, **columns: Any) -> Row:
+    return dict.fromkeys(SCHEMA) | {"event_id": event_id, "timestamp": moment, "user_id": "ann"} | columns
+
+
+def _counted(log: list[Record], **more: Any) -> Case:
+    spec = scored(Spec("r", EVERY, "user_id", measures.Count(per="1d")))
+    return replace(Case([*log, End()], [spec], HOUR_US, 7 * DAY_US, (), "UTC"), **more)
+
+
+def test_a_repeat_in_another_batch_is_a_duplicate_whatever_is_null_in_the_rows_around_it():
+    first, nameless = _event("a", from_us(0)), _event("b", from_us(0), user_id=None)
+    case = _counted([first, nameless, first])
+    assert [fate for _, fate in run(case, [2]).fates] == ["ok", "ok", "duplicate"]
+    agree(case, expected(case), run(case, [2]))
+
+
+def test_a_late_event_from_a_new_partition_is_kept_once_however_often_it_is_delivered():
+    late = _event("x", from_us(0), partition="new")
+    case = _counted([_event("a", from_us(30 * DAY_US), partition="p"), late, late, late])
+    assert [fate for _, fate in run(case).fates] == ["ok", "late", "duplicate", "duplicate"]
+    agree(case, expected(case), run(case))
+
+
 @settings(PROFILE)
 @given(case=cases(max_specs=4), cuts=CUTS, saves=st.sets(st.integers(0, 15), min_size=1, max_size=4))
 def test_the_state_may_be_saved_and_loaded_between_any_two_batches(
@@ -73,7 +97,7 @@ def test_findings_do_not_depend_on_the_cut(case: Case, cuts: set[int]):
 
 def test_an_event_scored_alone_divides_like_one_among_many():
     """Polars divides a column of one row by a constant, but multiplies a longer one by the inverse: other last bits."""
-    rows = [dict.fromkeys(SCHEMA) | {"event_id": f"e{i}", "timestamp": from_us(i), "user_id": "ann"} for i in range(99)]
+    rows = [_event(f"e{i}", from_us(i)) for i in range(99)]
     spec = Spec("r", EVERY, "user_id", measures.Count(ever=True), score=pl.col("@value") * 3 / 7, threshold=1.0)
     case = Case([*rows, End()], [spec], 0, 0, (), "UTC")
     want = expected(case)
