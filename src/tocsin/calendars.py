@@ -14,6 +14,7 @@ import datetime as dt
 import re
 import zoneinfo
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
+BLOCK_DAYS = 512
 PERIODS = ("1h", "1d", "1w", "1mo")
 
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -191,40 +193,44 @@ class Calendar:
 
         The list always reaches back to 1970, so that extending it never renumbers an hour.
         """
-        low, high = min(low, 0), max(high, 1)
-        changes = self._clock_changes(low, high)
+        first, last = min(low, 0) // BLOCK_DAYS, max(high, 1) // BLOCK_DAYS
+        low, high = first * BLOCK_DAYS, (last + 1) * BLOCK_DAYS
+        changes = [change for block in range(first, last + 1) for change in _clock_changes(self.zone, block)]
         begins = [np.array(changes, np.int64)]
         for start, end in zip([low * DAY, *changes], [*changes, high * DAY], strict=True):
-            offset = self._offset(start)
+            offset = _offset(self._zone, start)
             first_full = -(-(start + offset) // HOUR) * HOUR - offset
             begins.append(np.arange(first_full, end, HOUR, dtype=np.int64))
         instants = np.sort(np.concatenate(begins))  # NumPy's unique() hashes, and is a hundred times slower here
         instants = instants[np.diff(instants, prepend=instants[0] - 1) > 0]
         return -int(np.searchsorted(instants, 0)), instants
 
-    def _clock_changes(self, low: int, high: int) -> list[int]:
-        """Return the instants in the days ``low .. high`` at which the zone's offset changes."""
-        changes = []
-        for day in range(low, high):
-            start, end = day * DAY, (day + 1) * DAY
-            if self._offset(start) == self._offset(end):
-                continue
-            before = self._offset(start)
-            while end - start > SECOND:
-                middle = (start + end) // 2 // SECOND * SECOND
-                start, end = (middle, end) if self._offset(middle) == before else (start, middle)
-            changes.append(end)
-        return changes
-
-    def _offset(self, instant: int) -> int:
-        offset = moment(instant).astimezone(self._zone).utcoffset()
-        return offset // dt.timedelta(microseconds=1) if offset else 0
-
     def _local_midnights(self, days: Int64s) -> Int64s:
         """Return the first instant of each local date. fold=0 takes the offset before a gap or the first of two."""
         shift = dt.timedelta(hours=12) if self.rounded else dt.timedelta(0)
         local = (_EPOCH + dt.timedelta(days=int(d)) - shift for d in days)
         return np.array([instant_us(x.replace(tzinfo=self._zone, fold=0)) for x in local], np.int64)
+
+
+def _offset(zone: zoneinfo.ZoneInfo, instant: int) -> int:
+    offset = moment(instant).astimezone(zone).utcoffset()
+    return offset // dt.timedelta(microseconds=1) if offset else 0
+
+
+@lru_cache(maxsize=1024)
+def _clock_changes(zone_name: str, block: int) -> tuple[int, ...]:
+    """Return the instants at which a zone's offset changes in a block of days; asked for by every new calendar."""
+    zone, changes = load_zone(zone_name), []
+    for day in range(block * BLOCK_DAYS, (block + 1) * BLOCK_DAYS):
+        start, end = day * DAY, (day + 1) * DAY
+        before = _offset(zone, start)
+        if before == _offset(zone, end):
+            continue
+        while end - start > SECOND:
+            middle = (start + end) // 2 // SECOND * SECOND
+            start, end = (middle, end) if _offset(zone, middle) == before else (start, middle)
+        changes.append(end)
+    return tuple(changes)
 
 
 def local_hour(t: Int64s, hours: Calendar) -> Int64s:
