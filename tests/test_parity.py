@@ -31,7 +31,7 @@ _COMMON = {
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 }
 settings.register_profile("ci", derandomize=True, max_examples=50, database=None, **_COMMON)
-settings.register_profile("soak", max_examples=1000, print_blob=True, **_COMMON)
+settings.register_profile("soak", max_examples=2500, print_blob=True, **_COMMON)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 CUTS = st.sets(st.integers(1, 45), max_size=12)
