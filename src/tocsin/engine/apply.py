@@ -22,7 +22,7 @@ from tocsin.measures import Spanned
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -108,25 +108,51 @@ def apply(
     if keep_scores:
         applied.scores = _scores(rows, index, scored)
     if fired.size:
-        frame = _fired_frame(planned, rows, columns, fired, scored, window)
-        _write(applied, detection, frame, tally, firing, refs)
+        tally.fired += fired.size
+        _write(applied, planned, rows, columns, _Fired(fired, scored.score[scored.fired], window), tally, firing, refs)
     return applied
+
+
+@dataclass(frozen=True)
+class _Fired:
+    """The events that fired: their rows, their scores, and the window numbers of all rows (None without windows)."""
+
+    rows: NDArray[np.int64]
+    score: NDArray[np.float64]
+    window: NDArray[np.int64] | None
+
+    def only(self, places: NDArray[np.int64]) -> _Fired:
+        """Return some of them."""
+        return _Fired(self.rows[places], self.score[places], self.window)
 
 
 def _write(
     applied: Applied,
-    detection: Detection,
-    frame: pl.DataFrame,
+    planned: Planned,
+    rows: Rows,
+    columns: Mapping[str, Arrays],
+    fired: _Fired,
     tally: Tally,
     firing: fnd.Firing,
     refs: References | None,
 ) -> None:
     """Turn fired events into findings; those of an allow-listed entity are marked, never dropped."""
-    new, applied.peaks = fnd.make(detection, frame, firing, refs.digest if refs else "")
-    applied.findings = refs.suppress(new) if refs is not None and new.height else new
-    tally.fired += frame.height
-    tally.findings += new.height
-    tally.suppressed += new.height - applied.findings["suppressed_by"].null_count()
+    detection, new = planned.detection, fired
+    if fired.window is not None:
+        slot = rows.slots[detection.entity][fired.rows]
+        first, raised = firing.open_windows(slot, fired.window[fired.rows], fired.score, fnd.sign(detection))
+        new = fired.only(first)
+        if raised.size:
+            applied.peaks = fnd.peaks(
+                detection, _fired_frame(planned, rows, {}, fired.only(raised), [detection.entity])
+            )
+    if not new.rows.size:
+        return
+    shown = ["event_id", "timestamp", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence]
+    written = fnd.write(detection, _fired_frame(planned, rows, columns, new, shown), refs.digest if refs else "")
+    applied.findings = refs.suppress(written) if refs is not None else written
+    tally.findings += written.height
+    tally.suppressed += written.height - applied.findings["suppressed_by"].null_count()
 
 
 def _count(tally: Tally, scored: Scored, n: int) -> None:
@@ -178,17 +204,18 @@ def _joined(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _fired_frame(
-    planned: Planned, rows: Rows, columns: Mapping[str, Arrays], fired: NDArray[np.int64], scored: Scored, window: Any
+    planned: Planned, rows: Rows, columns: Mapping[str, Arrays], fired: _Fired, shown: Sequence[str]
 ) -> pl.DataFrame:
-    """Return all that a finding shows, for the events that fired."""
-    detection = planned.detection
-    shown = {"event_id", "timestamp", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence}
-    series = [rows.frame[c].gather(fired) for c in rows.frame.columns if c in shown]
-    series += [made_series(name, columns[key][c][fired]) for name, (key, c) in planned.columns.items()]
-    numbers = {"@slot": rows.slots[detection.entity][fired], "@score": scored.score[scored.fired]}
-    frame = _joined(detection, pl.DataFrame(series)).with_columns(pl.Series(k, v) for k, v in numbers.items())
+    """Gather what is shown of the events that fired, the columns made for them, and who, when and how much."""
+    series = [rows.frame[c].gather(fired.rows) for c in rows.frame.columns if c in shown]
+    if columns:
+        series += [made_series(name, columns[key][c][fired.rows]) for name, (key, c) in planned.columns.items()]
+    frame = _joined(planned.detection, pl.DataFrame(series)) if columns else pl.DataFrame(series)
+    window = pl.lit(None, pl.Int64) if fired.window is None else pl.Series(fired.window[fired.rows])
     return frame.with_columns(
-        pl.lit(None, pl.Int64).alias("@window") if window is None else pl.Series("@window", window[fired])
+        pl.Series("@slot", rows.slots[planned.detection.entity][fired.rows]),
+        pl.Series("@score", fired.score),
+        window.alias("@window"),
     )
 
 

@@ -76,10 +76,10 @@ class Arrival:
             self._spare = before
         fate, floor = np.zeros(n, np.int8), np.zeros(n, np.int64)
         received = frame["@received"].to_numpy() if "@received" in frame.columns else np.full(n, NEVER)
-        ids = np.column_stack([frame["@id1"].to_numpy(), frame["@id2"].to_numpy()])
+        t, id1, id2, content = (frame[c].to_numpy() for c in ("@t", "@id1", "@id2", "@content"))
         frontier, new, _ = k.judge(
-            frame["@t"].to_numpy(), self._partition_numbers(frame), received, ids, frame["@content"].to_numpy(), self.lateness, self.skew,
-            self.horizon, self.clock, self.idle, self.frontier, self.table, fate, floor,
+            t, self._partition_numbers(frame), received, id1, id2, content, self.lateness, self.skew, self.horizon,
+            self.clock, self.idle, self.frontier, self.table, fate, floor,
         )  # fmt: skip
         self.frontier = int(frontier)
         self.used += new

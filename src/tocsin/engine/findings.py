@@ -17,10 +17,12 @@ from tocsin.hashing import hash_column
 from tocsin.kernels.streams import first_of_window
 from tocsin.kernels.windows import NEVER
 from tocsin.measures import Spanned
-from tocsin.running.state import Arrays, Saved, grow
+from tocsin.running.state import Saved, grow
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tocsin.detection import Detection
 
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -54,9 +56,13 @@ class Firing(Saved):
         self.fired, self.peak = grow(self.fired, n, NEVER), grow(self.peak, n, 0.0)
         self.best, self.best_t = grow(self.best, n, np.nan), grow(self.best_t, n, 0)
 
-    def arrays(self) -> Arrays:
-        """Return the state as named arrays."""
-        return super().arrays()
+    def open_windows(
+        self, slot: NDArray[np.int64], window: NDArray[np.int64], score: NDArray[np.float64], sign: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which fired events are the first of their entity and window, and which later ones raise its peak."""
+        first, raised = np.zeros(slot.size, np.bool_), np.zeros(slot.size, np.bool_)
+        first_of_window(slot, window, score, sign, self.fired, self.peak, first, raised)
+        return np.flatnonzero(first), np.flatnonzero(raised)
 
 
 def sign(detection: Detection) -> float:
@@ -64,22 +70,8 @@ def sign(detection: Detection) -> float:
     return -1.0 if detection.when.operator.startswith("<") else 1.0
 
 
-def make(
-    detection: Detection, rows: pl.DataFrame, firing: Firing, refs_digest: str
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the new findings among fired events, and the peaks that rose in windows that had fired before."""
-    if not detection.windowed:
-        return _write(detection, rows, refs_digest), pl.DataFrame(schema=PEAKS)
-    first, raised = np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_)
-    slot, window, score = (np.ascontiguousarray(rows[c].to_numpy()) for c in ("@slot", "@window", "@score"))
-    first_of_window(slot, window, score, sign(detection), firing.fired, firing.peak, first, raised)
-    new = _write(detection, rows.filter(pl.Series(first)), refs_digest)
-    return new, _peaks(detection, rows.filter(pl.Series(raised)))
-
-
-def _peaks(detection: Detection, rows: pl.DataFrame) -> pl.DataFrame:
-    if rows.is_empty():
-        return pl.DataFrame(schema=PEAKS)
+def peaks(detection: Detection, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the new peak of each window in which later events scored higher than the finding that opened it."""
     last = rows.group_by("@slot", "@window", maintain_order=True).last()
     return last.select(_finding_id(detection, last), peak_score="@score")
 
@@ -119,7 +111,8 @@ def _window_times(detection: Detection, rows: pl.DataFrame) -> tuple[pl.Series, 
     )  # type: ignore[return-value]
 
 
-def _write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.DataFrame:
+def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.DataFrame:
+    """Return the findings of fired events; ``rows`` has the ``@`` columns of the rule, slot, window and score."""
     if rows.is_empty():
         return empty()
     start, end = _window_times(detection, rows)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tocsin.references import References
     from tocsin.sources import Events
 
-BATCH_ROWS = 500_000
+BATCH_ROWS = 250_000
 COMPATS = (None, "notebook")
 
 

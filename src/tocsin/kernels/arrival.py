@@ -31,11 +31,11 @@ def lowest_clock(clock: Any, idle: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _touch(ids: Any, table: Any, start: Any, stop: Any) -> Any:
+def _touch(id1: Any, table: Any, start: Any, stop: Any) -> Any:
     """Read the places that the next events will need. The reads do not wait for each other, so the cache misses overlap."""
     mask, sink = np.uint64(table.shape[0] - 1), np.uint64(0)
     for i in range(start, stop):
-        sink ^= table[ids[i, 0] & mask, 3]
+        sink ^= table[id1[i] & mask, 3]
     return sink
 
 
@@ -44,7 +44,8 @@ def judge(
     t: Any,
     partition: Any,
     received: Any,
-    ids: Any,
+    id1: Any,
+    id2: Any,
     content: Any,
     lateness: Any,
     skew: Any,
@@ -70,7 +71,7 @@ def judge(
     new, sink = 0, np.uint64(0)
     for i in range(t.size):
         if i % BLOCK == 0:
-            sink ^= _touch(ids, table, i, min(i + BLOCK, t.size))
+            sink ^= _touch(id1, table, i, min(i + BLOCK, t.size))
         p = partition[i]
         if received[i] != NEVER and t[i] > received[i] + skew:
             fate[i] = FUTURE
@@ -78,7 +79,7 @@ def judge(
         c = clock[p]
         w = NEVER if c == NEVER else c - lateness
         w = max(w, frontier)
-        place = find_pair(table, ids[i, 0], ids[i, 1])
+        place = find_pair(table, id1[i], id2[i])
         if table[place, 3] == EMPTY:
             new += 1
         elif w + lateness - (np.int64(table[place, 3]) - ORIGIN) <= horizon:
@@ -96,5 +97,5 @@ def judge(
         if low != NEVER and low - lateness > frontier:
             frontier = low - lateness
         stamp = max(clock[p], frontier + lateness)
-        put(table, place, ids[i, 0], ids[i, 1], content[i], np.uint64(stamp + ORIGIN))
+        put(table, place, id1[i], id2[i], content[i], np.uint64(stamp + ORIGIN))
     return frontier, new, sink
