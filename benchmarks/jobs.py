@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def rival(data: made.Data, name: str, answers: str | None = None) -> Measurement:
     """Time one contestant's steps; with `answers`, leave them as Parquet files in that folder.
 
-    Before the clock starts the contestant runs once on a tiny file: what is compiled, imported or started at first use
-    is not what we compare.
+    Before the clock starts the contestant runs once on a small file: what is compiled, imported or started at first use
+    is not what we compare. For large data it is one large enough to take the paths of large batches.
     """
     from benchmarks.rivals import contestant
 
     warm = contestant(name)
-    warm.prepare(made.make(made.TINY, data.folder.parent))
+    small = made.QUICK if data.size.events > made.QUICK.events else made.TINY
+    warm.prepare(made.make(small, data.folder.parent))
     for step in warm.steps().values():
         step()
     mine = contestant(name)

@@ -194,22 +194,28 @@ def _physical_words(column: pl.Series) -> NDArray[np.uint64]:
     return wide.to_numpy().view(np.uint64)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _stir(digest: Any, word: Any) -> Any:
+    """Take one more word into a digest: a multiplication and a shift, a bijection for each word."""
+    d = (digest ^ word) * np.uint64(0x9E3779B97F4A7C15)
+    return d ^ (d >> np.uint64(29))
+
+
 @njit(cache=True, nogil=True)
 def _fold_words(words: Any, digest: Any) -> None:
     for i in range(words.size):
-        digest[i] = mix(digest[i] ^ words[i]) + np.uint64(1)
+        digest[i] = _stir(digest[i], words[i])
 
 
 @njit(cache=True, nogil=True)
 def _fold_strings(offsets: Any, data: Any, digest: Any) -> None:
     for i in range(offsets.size - 1):
-        d = digest[i]
         j, stop = np.uint64(offsets[i]), np.uint64(offsets[i + 1])
-        d = mix(d ^ (stop - j))
+        d = _stir(digest[i], stop - j)
         while j + EIGHT <= stop:
-            d = mix(d ^ _word(data, j)) + np.uint64(1)
+            d = _stir(d, _word(data, j))
             j += EIGHT
-        digest[i] = mix(d ^ _tail(data, j, stop)) + np.uint64(1)
+        digest[i] = _stir(d, _tail(data, j, stop))
 
 
 def content_digest(frame: pl.DataFrame, key: bytes) -> NDArray[np.uint64]:

@@ -175,11 +175,10 @@ def _merged(pieces: list[_Piece]) -> list[pl.DataFrame]:
     return [g[0].frame if len(g) == 1 else pl.concat([p.frame for p in g], rechunk=True) for g in groups]
 
 
-def in_order(frame: pl.DataFrame) -> pl.DataFrame:
+def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:
     """Return a frame in (time, event_id, source) order, untouched where it already is."""
-    t = frame["@t"].to_numpy()
-    step = np.diff(t)
-    by = ["@t", "event_id", *(["source"] if "source" in frame.columns else [])]
+    step = np.diff(frame[time].to_physical().to_numpy())
+    by = [time, "event_id", *(["source"] if "source" in frame.columns else [])]
     if (step < 0).any():
         return frame.sort(by)
     ties = np.flatnonzero(step == 0)

@@ -150,7 +150,9 @@ def backtest(
     )  # fmt: skip
     state, outputs, span = engine.new_state(), [], _Span(engine.report_from)
     done = 0
-    for batch in _ahead(in_order(engine.prepare(b)) for b in events.batches(engine.columns, batch_rows, until=until)):
+    for batch in _ahead(
+        engine.prepare(in_order(b, "timestamp")) for b in events.batches(engine.columns, batch_rows, until=until)
+    ):
         state, output = engine.step(state, batch)
         outputs.append(output)
         span.see(batch)
