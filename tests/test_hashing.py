@@ -209,9 +209,9 @@ def test_a_table_of_pairs_keeps_its_second_payload_too_even_in_spare_memory() ->
     keys[: 2000 // 4, 1] = np.arange(500)  # pairs are told apart by two words
     table, used = make_room(new_table(), 0, 2000, pairs=True)
     _enter_pairs(table, keys, payloads)
-    spare = new_table(1 << 13)
+    spare = new_table(1 << 15)
     spare[:] = 7  # what an outgrown table left behind
-    grown, used = make_room(table, 2000, 600, pairs=True, spare=spare)
+    grown, used = make_room(table, 2000, 6000, pairs=True, spare=spare)
     assert grown is spare
     assert used == 2000
     assert (_pair_payloads(grown, keys) == np.column_stack([keys[:, 2], payloads])).all()

@@ -69,7 +69,7 @@ TIME = (
           "a_duplicate_from_the_future_moves_no_clock"),
     _time("future.at-exactly-the-skew", ARRIVAL, "t[i] > received[i] + skew", "t[i] >= received[i] + skew",
           "an_event_may_be_ahead_of_its_receipt_by_the_skew_and_no_microsecond_more"),
-    _time("order.ties-by-arrival", ARRIVE, 'by = [time, "event_id",', 'by = [time,',
+    _time("order.ties-by-arrival", ARRIVE, 'by = [time, "event_id",', "by = [time,",
           "events_of_one_instant_are_counted_in_the_order_of_their_ids"),
     _time("order.frontier-is-released-too-early", ARRIVE, "if piece.first >= self.frontier:", "if piece.first > self.frontier:",
           "events_at_the_released_frontier_still_wait_for_others_of_the_same_instant"),

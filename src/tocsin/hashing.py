@@ -301,7 +301,8 @@ def make_room(
         return table, used
     payload = table[:, 3]
     live = int(((payload != EMPTY) & (payload.view(np.int64) >= oldest)).sum())
-    places = max(1024, 1 << int((live + adding) * 2).bit_length())
+    room = live + max(2 * adding, live)  # so that it lasts for a while: moving keys costs more than looking them up
+    places = max(1024, 1 << (room * 10 // _FULL_TENTHS).bit_length())
     if spare is not None and spare.shape[0] == places and spare is not table:
         new = spare
         new[:, 3] = EMPTY
