@@ -110,7 +110,7 @@ def _head(results: Results) -> str:
 
 Made by `make bench`, which writes this page; `make bench-quick` does the same on small data. Every run of every
 contestant is a process of its own, and runs are interleaved. Figures are medians. Before the clock starts each
-contestant computes everything once on a tiny file, and has its reference tables loaded; reading the Parquet file is
+contestant computes everything once on a small file, and has its reference tables loaded; reading the Parquet file is
 inside. Answers are checked equal before anything is timed."""
     if not results:
         return text + "\n\nNothing has been measured yet."
