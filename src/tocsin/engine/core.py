@@ -248,7 +248,7 @@ class Engine:
             running.late(rows, floor, self._entities(state, running))
         for planned in self.plan.planned:
             if planned.detection.stateful:
-                n = int(rows.holds(planned.detection.on).sum())
+                n = int((rows.holds(planned.detection.on) & (rows.t >= self.report_from)).sum())
                 tally = state.tallies[planned.detection.id]
                 tally.events += n
                 tally.skip("late", n)

@@ -14,10 +14,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from tocsin.calendars import CalendarError, load_zone
 from tocsin.errors import MappingError, did_you_mean
 from tocsin.schema import KINDS, STANDARD
 
@@ -248,11 +248,9 @@ def check_zone(zone: str | None, what: str) -> None:
     if zone is None:
         return
     try:
-        ZoneInfo(zone)
-    except Exception:  # noqa: BLE001  (zoneinfo raises five kinds of error for a bad key)
-        from zoneinfo import available_timezones
-
-        raise MappingError(f"{what}: no time zone {zone!r}.{did_you_mean(zone, available_timezones())}") from None
+        load_zone(zone)
+    except CalendarError as error:
+        raise MappingError(f"{what}: {error}") from None
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:
