@@ -260,7 +260,27 @@ def test_a_rule_that_raises_on_some_events_scores_the_others_and_stops_no_other_
     expected = frame.filter(pl.col("note") != "?", pl.col("nr_recipients") > 5)["event_id"].to_list()
     assert past.scores["test.raises"].filter("fired")["event_id"].to_list() == expected
     alone = tc.backtest(RULES, tc.read(frame))
-    assert_frame_equal(past.findings.filter(pl.col("detection_id") != "test.raises"), alone.findings)
+    others = ~pl.col("detection_id").is_in(["test.raises", "tocsin.rule-error"])
+    assert_frame_equal(past.findings.filter(others), alone.findings)
+    error = past.findings.filter(pl.col("detection_id") == "tocsin.rule-error").row(0, named=True)
+    first = frame.filter(pl.col("note") == "?").row(0, named=True)
+    assert (error["entity_kind"], error["entity"], error["event_id"], error["time"]) == (
+        "detection_id", "test.raises", first["event_id"], first["timestamp"],
+    )  # fmt: skip
+    assert "integer parsing failed" in json.loads(error["evidence"])["error"]
+
+
+def test_a_rule_that_raises_leaves_one_finding_whatever_the_batches() -> None:
+    frame = log(days=6).with_columns(note=pl.lit("?"))
+    found = [
+        tc.backtest([raising(), plain()], tc.read(frame), batch_rows=n).findings.filter(
+            pl.col("entity") == "test.raises"
+        )
+        for n in (1, 7, 10**6)
+    ]
+    assert found[0].height == 1
+    assert_frame_equal(found[0], found[1])
+    assert_frame_equal(found[0], found[2])
 
 
 def test_a_rule_that_gives_another_number_of_values_than_events_is_an_error_of_that_rule() -> None:

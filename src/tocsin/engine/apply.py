@@ -96,6 +96,7 @@ def apply(
     applied = Applied(rows.slots[detection.entity][fired], fired if window is None else window[fired])
     if not reported:
         return applied
+    failed = _first_error(planned, rows, index, scored) if scored.error and not tally.error else None
     _count(tally, scored, n)
     keep_peaks(
         _at(rows.slots[detection.entity], index),
@@ -110,7 +111,15 @@ def apply(
     if fired.size:
         tally.fired += fired.size
         _write(applied, planned, rows, columns, _Fired(fired, scored.score[scored.fired], window), tally, firing, refs)
+    if failed is not None:
+        applied.findings = failed if applied.findings is None else pl.concat([failed, applied.findings])
     return applied
+
+
+def _first_error(planned: Planned, rows: Rows, index: NDArray[np.int64] | None, scored: Scored) -> pl.DataFrame:
+    """Return the finding for the first event on which a rule raised."""
+    at = scored.error_row if index is None else int(index[scored.error_row])
+    return fnd.write_error(planned.detection, rows.frame[at : at + 1], scored.error)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ SCHEMA: dict[str, Any] = {
     "event_id": pl.String, "source": pl.String, "src_ip": pl.String, "dst_ip": pl.String, "suppressed_by": pl.String,
 }  # fmt: skip
 PEAKS = {"finding_id": pl.String, "peak_score": pl.Float64}
+RULE_ERROR = "tocsin.rule-error"
+"""The detection id of the finding that a rule which raises leaves behind."""
 _PUBLIC_KEY = bytes(16)
 
 
@@ -137,6 +139,23 @@ def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Data
         suppressed_by=pl.lit(None, pl.String), **optional,
     )  # fmt: skip
     return frame.select(list(SCHEMA))
+
+
+def write_error(detection: Detection, event: pl.DataFrame, message: str) -> pl.DataFrame:
+    """Return the one finding that says a rule raised: on which event first, and what.
+
+    ``event`` is that event in one row. Its entity is the rule; it is written once for each version of the rule.
+    """
+    optional = {c: pl.col(c).cast(pl.String) for c in ("source", "src_ip", "dst_ip") if c in event.columns}
+    text = pl.Series([f"{RULE_ERROR}\x1f{detection.id}\x1f{detection.version}"])
+    found = event.select(
+        hex_digest(text).alias("finding_id"), detection_id=pl.lit(RULE_ERROR), version=pl.lit(detection.version),
+        severity=pl.lit("high"), tier=pl.lit(detection.tier, pl.Int8), title=pl.lit(f"The rule {detection.id} raised"),
+        entity_kind=pl.lit("detection_id"), entity=pl.lit(detection.id), time=pl.col("timestamp"),
+        evidence=pl.struct(error=pl.lit(message)).struct.json_encode(), table_digest=pl.lit(""), event_id=pl.col("event_id"),
+        **optional,
+    )  # fmt: skip
+    return pl.concat([empty(), found], how="diagonal")
 
 
 def _table_digest(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Expr | pl.Series:

@@ -26,12 +26,16 @@ MOST_ERRORS = 1000
 
 @dataclass
 class Scored:
-    """The scores of one detection over one frame; the arrays are as long as the frame."""
+    """The scores of one detection over one frame; the arrays are as long as the frame.
+
+    ``error`` is what the rule raised first, on the event in row ``error_row``.
+    """
 
     score: NDArray[np.float64]
     fired: NDArray[np.bool_]
     unscored: dict[str, int] = field(default_factory=dict)
     error: str = ""
+    error_row: int = 0
 
 
 def score(detection: Detection, scope: pl.DataFrame, errors_so_far: int = 0) -> Scored:
@@ -57,6 +61,7 @@ def _bisect(detection: Detection, scope: pl.DataFrame, error: Exception, errors_
         np.concatenate([left.fired, right.fired]),
         {r: n for r, n in reasons.items() if n},
         left.error or right.error,
+        left.error_row if left.error else middle + right.error_row,
     )
 
 

@@ -251,5 +251,5 @@ def _run_example(detection: Detection, index: int, example: Example) -> ExampleR
     engine = Engine([detection], frame.schema)
     state, output = engine.step(engine.new_state(), frame)
     state, rest = engine.step(state, End())
-    fired = bool(output.findings.height + rest.findings.height)
+    fired = detection.id in pl.concat([output.findings, rest.findings])["detection_id"]
     return ExampleResult(detection, index, example.fires, fired, state.tallies[detection.id].error)
