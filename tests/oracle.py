@@ -101,7 +101,7 @@ def units(x: float, scale: int) -> int:
 def value_of(measure: measures.Measure, rows: Sequence[Match]) -> float | None:
     """The measure over exactly these events; None where it has no value."""
     if isinstance(measure, measures.Count):
-        return float(len(rows))
+        return float(sum(m.num for m in rows))
     if isinstance(measure, measures.Distinct):
         return float(min(len({m.x for m in rows}), measure.bound))
     if isinstance(measure, measures.Ratio):
@@ -276,11 +276,9 @@ class Fitting:
         by_window = defaultdict(list)
         for m in past:
             by_window[m.window].append(m)
-        candidates = (
-            self.calendar.same_weekday(window, fit.windows)
-            if fit.same_weekday
-            else self.calendar.previous(window, fit.windows)
-        )
+        back = self.calendar.same_weekday if fit.same_weekday else self.calendar.previous
+        skipped = back(window, fit.skip)
+        candidates = [w for w in back(window, fit.windows + fit.skip) if w not in skipped]
         values = []
         for w in candidates:
             alerted = fit.exclude_alerted and (entity, w) in self.fired
@@ -383,7 +381,7 @@ def answer_spec(
 
 def columns_read(spec: Spec) -> set[str]:
     """The event columns that this spec looks at."""
-    expressions = [spec.on, spec.score, getattr(spec.measure, "num", None), getattr(spec.measure, "den", None)]
+    expressions = [spec.on, spec.score, *(getattr(spec.measure, name, None) for name in ("num", "den", "where"))]
     found = {n for e in expressions if e is not None for n in e.meta.root_names() if not n.startswith("@")}
     found |= {n for context in spec.context.values() for n in columns_read(context)}
     columns = [spec.entity, getattr(spec.measure, "column", None), getattr(spec.limit, "column", None)]
@@ -403,8 +401,9 @@ def outputs(spec: Spec) -> list[str]:
 
 def matching(spec: Spec, calendar: Calendar, rows: list[Judged], frame: pl.DataFrame) -> list[Match | None]:
     """For each row its match, or None where it takes no part."""
-    false = pl.lit(False)
-    tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
+    true, where = pl.lit(True), getattr(spec.measure, "where", None)
+    num = getattr(spec.measure, "num", true if where is None else where)
+    tests = {"on": spec.on, "num": num, "den": getattr(spec.measure, "den", true)}
     flags = evaluated(frame, **{k: e.fill_null(False) for k, e in tests.items()})
     column = getattr(spec.limit, "column", None) or getattr(spec.measure, "column", None)
     stateless = spec.limit is not None

@@ -173,6 +173,7 @@ def aggregates(**span: Any) -> list[measures.Measure]:
     """Every aggregate over one span, as far as the span allows it."""
     found: list[measures.Measure] = [
         measures.Count(**span),
+        measures.Count(where=BOUNCED, **span),
         measures.Sum("nr_recipients", **span),
         measures.Sum("size", scale=10, **span),
         measures.Mean("nr_recipients", **span),
@@ -219,6 +220,7 @@ def own_fits(per: str) -> SearchStrategy[fits.Fit]:
         at_least=st.sampled_from((1, 1, 2, 3)),
         same_weekday=weekdays,
         exclude_alerted=st.booleans(),
+        skip=st.sampled_from((0, 0, 1, 3)),
     )
 
 

@@ -105,7 +105,7 @@ def _own_table(detection: Detection, own: OwnHistory, state: WindowState, past: 
     for slot in np.flatnonzero(state.first[: len(names)] != NEVER).tolist():
         n = gather_baseline(
             slot,
-            window,
+            window - own.skip * own.stride,
             own.windows,
             own.stride,
             state.op,

@@ -108,6 +108,8 @@ def measure_words(measure: Measure | None) -> str:
         what = {"count": "number of events", "distinct": f"distinct values of {column}"}.get(
             name, f"{name} of {column}"
         )
+        where = getattr(measure, "where", None)
+        what += "" if where is None else f" with {readable(where)}"
     return f"{what} {_span(measure)}" if isinstance(measure, Spanned) else what
 
 
@@ -152,6 +154,7 @@ def fit_words(against: Fit) -> str:
     statistics = ", ".join(c for c in against.columns if c != "n")
     if isinstance(against, OwnHistory):
         which = "same weekdays" if against.same_weekday else "closed windows"
+        which += f" before the last {against.skip}" if against.skip else ""
         spared = ", without those it fired in" if against.exclude_alerted else ""
         return f"{statistics} of the entity's own last {against.windows} {which}{spared}, at least {against.at_least} of them"
     assert isinstance(against, Population)
