@@ -92,6 +92,7 @@ def _first(what: str, column: str, **about: object) -> Detection:
         measure=FirstSeen(column, forget_after="180d"),
         score=value,
         when=(score >= 1) & (known >= 1),
+        optional=("outcome",),
         evidence=tuple(dict.fromkeys(("src_ip", "src_country", "src_city", column))),
         tags=("attack.t1078",),
         description=(
@@ -136,6 +137,7 @@ UNUSUAL_HOUR = Detection(
     measure=Hours(zone="UTC"),
     score=value / total,
     when=(score < 0.005) & (total >= 200),
+    optional=("outcome",),
     evidence=("src_ip", "src_country", "device_id"),
     tags=("attack.t1078",),
     description=(
