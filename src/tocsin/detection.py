@@ -36,7 +36,7 @@ SEVERITIES = ("informational", "low", "medium", "high", "critical")
 LOOKED_UP = {
     f"{side}_{what}"
     for side in ("src", "dst", "user")
-    for what in ("country", "latitude", "longitude", "city", "asn", "network", "listed", "threat", "asset")
+    for what in ("country", "latitude", "longitude", "city", "asn", "network", "prefix", "listed", "threat", "asset")
 }
 """The columns that reference data attaches to an event."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")

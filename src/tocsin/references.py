@@ -48,7 +48,7 @@ _GEO = {
     "longitude": ("longitude", pl.Float64()),
     "city": ("city_name", pl.String()),
 }
-_NETWORK: dict[str, pl.DataType] = {"asn": pl.Int64(), "network": pl.String()}
+_NETWORK: dict[str, pl.DataType] = {"asn": pl.Int64(), "network": pl.String(), "prefix": pl.String()}
 _LISTED: dict[str, pl.DataType] = {"listed": pl.Boolean(), "threat": pl.String()}
 _UNKNOWN_REASON = "listed"
 
@@ -116,8 +116,12 @@ class References:
 
     @property
     def carried(self) -> frozenset[str]:
-        """The columns there is something to say about; ``*_network`` needs no table, since every address has a prefix."""
-        given = {"network"} | (set(_GEO) if self.geo else set()) | ({"asn"} if self.networks is not None else set())
+        """The columns there is something to say about; every address has a prefix, which needs no table."""
+        given = (
+            {"network", "prefix"}
+            | (set(_GEO) if self.geo else set())
+            | ({"asn"} if self.networks is not None else set())
+        )
         given |= set(_LISTED) if self.threats is not None else set()
         given |= {"asset"} if self.assets is not None else set()
         return frozenset(name for name in self.columns if name.partition("_")[2] in given)
@@ -199,14 +203,14 @@ class References:
         return self._geo_versions(version_rows(self.geo, _times(frame)), seen.by_row(), names)
 
     def _network(self, parsed: ParsedAddresses) -> dict[str, pl.Series]:
-        """Return the AS number, and the network by name: the AS where the table knows it, else the /24 or /48."""
+        """Return the AS number, the /24 or /48, and the network by name: the AS where the table knows it, else that prefix."""
+        prefix = prefixes(parsed)
         if self.networks is None:
-            return {"asn": pl.repeat(None, len(parsed), dtype=pl.Int64(), eager=True), "network": prefixes(parsed)}
+            nothing = pl.repeat(None, len(parsed), dtype=pl.Int64(), eager=True)
+            return {"asn": nothing, "network": prefix, "prefix": prefix}
         asn = self.networks.frame["asn"].gather(rows_or_null(self.networks.ranges.find(parsed)))
-        named = pl.DataFrame({"asn": asn, "prefix": prefixes(parsed)}).select(
-            pl.coalesce(pl.format("AS{}", "asn"), "prefix")
-        )
-        return {"asn": asn, "network": named.to_series()}
+        named = pl.DataFrame({"asn": asn, "prefix": prefix}).select(pl.coalesce(pl.format("AS{}", "asn"), "prefix"))
+        return {"asn": asn, "network": named.to_series(), "prefix": prefix}
 
     def _geo_versions(
         self, version: NDArray[np.int64], parsed: ParsedAddresses, names: Sequence[str]
