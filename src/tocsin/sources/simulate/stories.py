@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BURST_HISTORY_DAYS = 10
 AFTERMATH_DAYS = 2  # the user's own next event, far from the intruder's, may come as late as this
-RAMP_FACTOR = 8.0
+RAMP_FACTOR, RAMP_GROWTH = 8.0, 0.035  # in the end eight times the start, but never more than 3.5 % a day
 # The last extension decides. The third is the seed's everyday case; the fifth shows as "photo_exe.jpg" on a screen
 # that obeys the right-to-left override; "archive/member" is a name inside an archive, as mail gateways write it.
 EXE_NAMES = ("invoice.pdf.exe", "SETUP.EXE", "update.exe", "Payment.Exe", "photo_\u202egpj.exe", "photos.zip/view.exe")
@@ -190,11 +190,11 @@ def hours_shift(made: Plan, rng: np.random.Generator, user: int, key: Key) -> No
 
 
 def slow_ramp(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
-    """Send a few per cent more each day: never three times the own recent mean, and in the end many times the start."""
+    """Send a few per cent more each day: in the end many times the start, and hardly ever three times the recent mean."""
     people = made.people
     day = made.days // 6
     usual = float(people.mails_per_day[user])
-    growth = min(0.06, RAMP_FACTOR ** (1 / (made.days - day)) - 1) * rng.uniform(0.9, 1.0)
+    growth = min(RAMP_GROWTH, RAMP_FACTOR ** (1 / (made.days - day)) - 1) * rng.uniform(0.9, 1.0)
     more = [usual * ((1 + growth) ** max(0, d - day) - 1) for d in range(made.days)]
     note = f"from here on sends {100 * growth:.1f} % more each day"
     about = {"growth_per_day": float(growth), "usual_mails_per_day": usual, "last_day_factor": more[-1] / usual + 1}

@@ -81,8 +81,9 @@ class Truth:
     @classmethod
     def of(cls, document: Document) -> Truth:
         """Make it from the document, as ``Simulation.truth`` holds it; raises ``SourceError`` for another format."""
-        if document.get("format") != FORMAT:
-            msg = f"truth: format {document.get('format')!r} is not {FORMAT}. Try simulating again."
+        found = document.get("format") if isinstance(document, dict) else None
+        if found != FORMAT:
+            msg = f"truth: format {found!r} is not {FORMAT}. Try simulating again."
             raise SourceError(msg)
         return cls(
             document["users"],
