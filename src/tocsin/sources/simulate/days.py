@@ -30,7 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOOD_SHAPE = 50.0  # gamma shape of a user's daily mood: its standard deviation is 14 % of the rate
 FILES_SHAPE = 5.0  # the same of a day's attachments per mail: 45 %
 SESSION_HOURS = 0.75
-MOST_SESSIONS = 4
+LEAST_SESSIONS, MOST_SESSIONS = 2, 6
 P_AT_WORK = 0.94
 
 COLUMNS = (
@@ -187,13 +187,13 @@ def message_bytes(rng: np.random.Generator, nr_attachments: Ints) -> Ints:
 
 
 def _hours(rng: np.random.Generator, people: Population, user: Ints) -> tuple[Floats, Bools]:
-    """Draw local hours: 94 % in the user's one to four sessions of this date, the rest at any hour.
+    """Draw local hours: 94 % in the user's two to six sessions of this date, the rest at any hour.
 
     Sessions lie in the user's own operating hours (densest mid-way) and last 45 minutes. So events come in clusters,
     and a test that takes a user's events for independent sees shifts that are none.
     """
     n = len(people)
-    sessions = 1 + np.minimum(rng.poisson(1.5, n), MOST_SESSIONS - 1)
+    sessions = np.minimum(LEAST_SESSIONS + rng.poisson(1.5, n), MOST_SESSIONS)
     begins = (rng.random((n, MOST_SESSIONS)) + rng.random((n, MOST_SESSIONS))) / 2
     at_work = rng.random(len(user)) < P_AT_WORK
     which = (rng.random(len(user)) * sessions[user]).astype(np.int64)
