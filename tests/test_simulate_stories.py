@@ -251,11 +251,13 @@ def test_exactly_the_sprayed_networks_fail_at_many_accounts_on_a_day() -> None:
     failures = failures.drop_nulls("network")
     wide = failures.group_by("network", DAY).agg(pl.col("user_id").n_unique(), pl.col("src_ip").n_unique())
     labels = truth_of(sim).labels("password_spray")
+    assert {len(label.details["addresses"]) for label in labels} == {1, 4}
     assert set(wide.filter(pl.col("user_id") >= 8)["network"]) == {label.details["network"] for label in labels}
     for label in labels:
         tried = failures.filter(network=label.details["network"]).group_by("user_id").len()
         assert set(tried["user_id"]) == set(label.users)
         assert set(tried["len"]) == {label.details["failures_per_user"]}
+        assert set(failures.filter(network=label.details["network"])["src_ip"]) == set(label.details["addresses"])
         got_in = events_of(sim, label).filter(~FAILED)["user_id"].to_list()
         assert got_in == [user for user in [label.details["succeeded"]] if user]
         assert most_failures_within_half_an_hour(sim)[label.users[0]] < 10, "no account sees a burst"

@@ -63,9 +63,9 @@ def _take(pool: list[int], group: np.ndarray[tuple[int], np.dtype[np.int64]], mo
 
 
 def _targets(people: Population, pool: list[int], stories_left: int) -> list[int]:
-    """Take up to forty of anybody, and leave half of the pool in peace."""
+    """Take sixteen to forty of anybody, beyond sixteen no more than half of the pool."""
     del people
-    crowd = pool[: min(40, len(pool) // (2 * stories_left))]
+    crowd = pool[: min(40, max(16, len(pool) // (2 * stories_left)))]
     del pool[: len(crowd)]
     return crowd
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 BURST_HISTORY_DAYS = 10
 AFTERMATH_DAYS = 2  # the user's own next event, far from the intruder's, may come as late as this
-RAMP_FACTOR, RAMP_GROWTH = 8.0, 0.035  # in the end eight times the start, but never more than 3.5 % a day
+RAMP_FACTOR, RAMP_GROWTH = 12.0, 0.04  # in the end twelve times the start, but never more than 4 % a day
+SPRAY_ADDRESSES = 4
 # The last extension decides. The third is the seed's everyday case; the fifth shows as "photo_exe.jpg" on a screen
 # that obeys the right-to-left override; "archive/member" is a name inside an archive, as mail gateways write it.
 EXE_NAMES = ("invoice.pdf.exe", "SETUP.EXE", "update.exe", "Payment.Exe", "photo_\u202egpj.exe", "photos.zip/view.exe")
@@ -194,7 +195,7 @@ def slow_ramp(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None
     people = made.people
     day = made.days // 6
     usual = float(people.mails_per_day[user])
-    growth = min(RAMP_GROWTH, RAMP_FACTOR ** (1 / (made.days - day)) - 1) * rng.uniform(0.9, 1.0)
+    growth = min(RAMP_GROWTH, RAMP_FACTOR ** (1 / (made.days - day)) - 1) * rng.uniform(0.95, 1.0)
     more = [usual * ((1 + growth) ** max(0, d - day) - 1) for d in range(made.days)]
     note = f"from here on sends {100 * growth:.1f} % more each day"
     about = {"growth_per_day": float(growth), "usual_mails_per_day": usual, "last_day_factor": more[-1] / usual + 1}
@@ -229,11 +230,12 @@ def password_guessing(made: Plan, rng: np.random.Generator, user: int, key: Key)
 def password_spray(made: Plan, rng: np.random.Generator, targets: list[int], key: Key) -> None:
     """Try two or three passwords at each of many accounts from one US network, half an hour or more between rounds.
 
-    Of every other spray one account gives in, at the end.
+    Every third spray uses one address, the others four of the network. Of every other one account gives in, at the end.
     """
     us = [c for c, city in enumerate(CITIES) if city.country_iso_code == "US"]
     city = int(rng.choice(us))
     network, addresses = guessing_network(city, int(rng.integers(0, 32)))
+    addresses = addresses[: 1 if key[1] % 3 == 1 else SPRAY_ADDRESSES]
     device, rounds = device_id(rng), int(rng.integers(2, 4))
     at = made.moment(rng, int(rng.integers(0, made.days)), 4)
     victim = targets[int(rng.integers(0, len(targets)))] if key[1] % 2 == 0 else None
@@ -244,6 +246,7 @@ def password_spray(made: Plan, rng: np.random.Generator, targets: list[int], key
         made.span(at, at + AFTERMATH_DAYS * DAY_US),
         f"{rounds} failed logins at each of {len(targets)} accounts from one network in {CITIES[city].name}",
         network=network,
+        addresses=addresses,
         city=CITIES[city].name,
         failures_per_user=rounds,
         succeeded=None if victim is None else made.people.user_ids[victim],
@@ -251,7 +254,7 @@ def password_spray(made: Plan, rng: np.random.Generator, targets: list[int], key
     for number in range(rounds):
         for target in targets:
             time = at + number * HOUR_US + int(rng.integers(0, 30 * MINUTE_US))
-            source = addresses[int(rng.integers(0, 4))]
+            source = addresses[int(rng.integers(0, len(addresses)))]
             made.event(story, time, "login", target, src_ip=source, device_id=device, outcome="failure")
     if victim is not None:
         _get_in(made, story, victim, city, at + rounds * HOUR_US, addresses[0], device)
