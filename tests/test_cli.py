@@ -193,6 +193,7 @@ def test_simulate_and_geo_import_write_their_files(tocsin, tmp_path: Path) -> No
         "events.parquet",
         "events.jsonl.gz",
         "geo.csv.gz",
+        "networks.csv.gz",
         "threats.csv",
     }
     imported = tocsin("geo", "import", tmp_path / "s" / "geo.csv.gz", tmp_path / "geo.parquet")
