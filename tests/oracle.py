@@ -30,15 +30,33 @@ COUNTING = (measures.Count, measures.Sum, measures.Distinct)  # a window without
 
 @dataclass(frozen=True)
 class Spec:
-    """What the oracle needs to know of a detection. It fires where ``score > threshold``."""
+    """What the oracle needs to know of a detection. It fires where ``score > threshold``.
+
+    ``context``: specs without fits whose value, at every event, is a column of this one.
+    """
 
     id: str
     on: pl.Expr
     entity: str | None
     measure: measures.Measure | None
-    against: fits.Fit | None = None
+    against: fits.Fit | Mapping[str, fits.Fit] | None = None
     score: pl.Expr | None = None
     threshold: float = math.inf
+    context: Mapping[str, Spec] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> dict[str, fits.Fit]:
+        """What its columns are called after `ref.`, and each fit."""
+        if self.against is None:
+            return {}
+        return (
+            {"": self.against} if isinstance(self.against, fits.Fit) else {f"{n}_": f for n, f in self.against.items()}
+        )
+
+    @property
+    def limit(self) -> fits.Limit | None:
+        """The limit it is compared with, if that is what it does."""
+        return self.against if isinstance(self.against, fits.Limit) else None
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ def units(x: float, scale: int) -> int:
 def value_of(measure: measures.Measure, rows: Sequence[Match]) -> float | None:
     """The measure over exactly these events; None where it has no value."""
     if isinstance(measure, measures.Count):
-        return float(len(rows))
+        return float(sum(m.num for m in rows))
     if isinstance(measure, measures.Distinct):
         return float(min(len({m.x for m in rows}), measure.bound))
     if isinstance(measure, measures.Ratio):
@@ -234,14 +252,13 @@ class Fitting:
     _memo: dict[Any, Any] = field(default_factory=dict)
 
     def columns(self, entity: Any, window: int) -> Columns:
-        fit = self.spec.against
-        if fit is None:
-            return {}
-        whose = entity if isinstance(fit, fits.OwnHistory) else None
-        key = (whose, window)
-        if key not in self._memo:
-            self._memo[key] = self._fit(fit, entity, window)
-        return self._memo[key]
+        found: Columns = {}
+        for prefix, fit in self.spec.fits.items():
+            key = (prefix, entity if isinstance(fit, fits.OwnHistory) else None, window)
+            if key not in self._memo:
+                self._memo[key] = self._fit(fit, entity, window)
+            found |= {named(prefix, c): x for c, x in self._memo[key].items()}
+        return found
 
     def _fit(self, fit: fits.Fit, entity: Any, window: int) -> Columns:
         if isinstance(fit, fits.OwnHistory):
@@ -259,11 +276,9 @@ class Fitting:
         by_window = defaultdict(list)
         for m in past:
             by_window[m.window].append(m)
-        candidates = (
-            self.calendar.same_weekday(window, fit.windows)
-            if fit.same_weekday
-            else self.calendar.previous(window, fit.windows)
-        )
+        back = self.calendar.same_weekday if fit.same_weekday else self.calendar.previous
+        skipped = back(window, fit.skip)
+        candidates = [w for w in back(window, fit.windows + fit.skip) if w not in skipped]
         values = []
         for w in candidates:
             alerted = fit.exclude_alerted and (entity, w) in self.fired
@@ -321,10 +336,27 @@ def answer(
     return Answer([(j.row["event_id"], j.fate) for j in judged], columns, released, frame[: len(released)])
 
 
+def named(prefix: str, output: str) -> str:
+    """`@ref.mean` of the fit called `recent` is `@ref.recent_mean`."""
+    return output.replace("@ref.", f"@ref.{prefix}")
+
+
+def with_context(
+    spec: Spec, released: list[Judged], late: list[Judged], frame: pl.DataFrame, gaps: tuple[tuple[int, int], ...]
+) -> pl.DataFrame:
+    """The frame with the value of each context; a late event has none."""
+    for name, context in spec.context.items():
+        said = [cells["@value"] for _, cells in answer_spec(context, released, late, frame, gaps)]
+        frame = frame.with_columns(pl.Series(f"@ctx.{name}", said + [None] * len(late), dtype=pl.Float64))
+    return frame
+
+
 def answer_spec(
     spec: Spec, released: list[Judged], late: list[Judged], frame: pl.DataFrame, gaps: tuple[tuple[int, int], ...]
 ) -> list[tuple[str, Columns]]:
     calendar = calendar_of(spec)
+    frame = with_context(spec, released, late, frame, gaps)
+    beside = frame.select(f"@ctx.{name}" for name in spec.context).to_dicts() if spec.context else [{}] * frame.height
     matches = matching(spec, calendar, [*released, *late], frame)
     mine: dict[Any, list[Match]] = defaultdict(list)
     for m in matches:
@@ -334,13 +366,14 @@ def answer_spec(
     nothing = dict.fromkeys(outputs(spec))
     found: list[tuple[str, Columns]] = []
     on_time: dict[Any, list[Match]] = defaultdict(list)
-    for row, m in zip(released, matches, strict=False):  # the late ones stand at the end of matches
-        cells = nothing
+    for row, m, context in zip(released, matches, beside, strict=False):  # the late ones stand at the end of matches
+        cells = nothing | context
         if m is not None:
             on_time[m.entity].append(m)
-            cells = {} if spec.measure is None else running(spec.measure, on_time[m.entity])
+            cells = context | ({} if spec.measure is None else running(spec.measure, on_time[m.entity]))
             cells = cells | fitting.columns(m.entity, m.window)
-            if getattr(spec.against, "exclude_alerted", False) and fires(spec, row.row, cells, frame.schema):
+            excludes = any(getattr(fit, "exclude_alerted", False) for fit in spec.fits.values())
+            if excludes and fires(spec, row.row, cells, frame.schema):
                 fitting.fired.add((m.entity, m.window))
         found.append((row.row["event_id"], cells))
     return found
@@ -348,29 +381,32 @@ def answer_spec(
 
 def columns_read(spec: Spec) -> set[str]:
     """The event columns that this spec looks at."""
-    expressions = [spec.on, spec.score, getattr(spec.measure, "num", None), getattr(spec.measure, "den", None)]
+    expressions = [spec.on, spec.score, *(getattr(spec.measure, name, None) for name in ("num", "den", "where"))]
     found = {n for e in expressions if e is not None for n in e.meta.root_names() if not n.startswith("@")}
-    named = [spec.entity, getattr(spec.measure, "column", None), getattr(spec.against, "column", None)]
-    return found | {n for n in named if n} | set(getattr(spec.measure, "columns", ()))
+    found |= {n for context in spec.context.values() for n in columns_read(context)}
+    columns = [spec.entity, getattr(spec.measure, "column", None), getattr(spec.limit, "column", None)]
+    return found | {n for n in columns if n} | set(getattr(spec.measure, "columns", ()))
 
 
 def calendar_of(spec: Spec) -> Calendar:
-    if isinstance(spec.against, fits.Limit):
-        return Calendar("1d", spec.against.zone)
+    if spec.limit is not None:
+        return Calendar("1d", spec.limit.zone)
     return Calendar(getattr(spec.measure, "per", None) or "1d", getattr(spec.measure, "zone", "UTC"))
 
 
 def outputs(spec: Spec) -> list[str]:
-    return [*(spec.measure.outputs if spec.measure else ()), *(spec.against.outputs if spec.against else ())]
+    compared = [named(prefix, c) for prefix, fit in spec.fits.items() for c in fit.outputs]
+    return [*(spec.measure.outputs if spec.measure else ()), *compared, *(f"@ctx.{name}" for name in spec.context)]
 
 
 def matching(spec: Spec, calendar: Calendar, rows: list[Judged], frame: pl.DataFrame) -> list[Match | None]:
     """For each row its match, or None where it takes no part."""
-    false = pl.lit(False)
-    tests = {"on": spec.on, "num": getattr(spec.measure, "num", false), "den": getattr(spec.measure, "den", false)}
+    true, where = pl.lit(True), getattr(spec.measure, "where", None)
+    num = getattr(spec.measure, "num", true if where is None else where)
+    tests = {"on": spec.on, "num": num, "den": getattr(spec.measure, "den", true)}
     flags = evaluated(frame, **{k: e.fill_null(False) for k, e in tests.items()})
-    column = getattr(spec.against, "column", None) or getattr(spec.measure, "column", None)
-    stateless = isinstance(spec.against, fits.Limit)
+    column = getattr(spec.limit, "column", None) or getattr(spec.measure, "column", None)
+    stateless = spec.limit is not None
     found: list[Match | None] = []
     for j, (on, num, den) in zip(rows, flags, strict=True):
         entity = j.row.get(spec.entity) if spec.entity else ""

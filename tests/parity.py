@@ -19,7 +19,7 @@ from tests.oracle_scores import Found, findings, scores
 from tests.oracle_time import End, Idle, Record, to_us
 from tests.strategies import SCHEMA, SKEW_US, Case
 from tocsin import engine as face
-from tocsin.detection import Detection, score
+from tocsin.detection import Context, Detection, score
 from tocsin.engine import Engine
 from tocsin.engine.saved import load_state, save_state
 
@@ -87,6 +87,10 @@ def detection(spec: Spec) -> Detection:
         entity=spec.entity or "user_id",
         measure=spec.measure,
         against=spec.against,
+        context={
+            n: Context(entity=c.entity or "user_id", measure=c.measure, on=c.on)  # type: ignore[arg-type]
+            for n, c in spec.context.items()
+        },
         score=spec.score,
         when=score > spec.threshold,
         evidence=tuple(sorted(columns_read(spec) - {"timestamp"})),

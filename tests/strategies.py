@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from hypothesis import strategies as st
 
-from tests.oracle import Spec
+from tests.oracle import Spec, outputs
 from tests.oracle_time import DAY_US, HOUR_US, MINUTE_US, End, Idle, Record, from_us, to_us
 from tocsin import fits, measures
 
@@ -173,6 +173,7 @@ def aggregates(**span: Any) -> list[measures.Measure]:
     """Every aggregate over one span, as far as the span allows it."""
     found: list[measures.Measure] = [
         measures.Count(**span),
+        measures.Count(where=BOUNCED, **span),
         measures.Sum("nr_recipients", **span),
         measures.Sum("size", scale=10, **span),
         measures.Mean("nr_recipients", **span),
@@ -219,6 +220,7 @@ def own_fits(per: str) -> SearchStrategy[fits.Fit]:
         at_least=st.sampled_from((1, 1, 2, 3)),
         same_weekday=weekdays,
         exclude_alerted=st.booleans(),
+        skip=st.sampled_from((0, 0, 1, 3)),
     )
 
 
@@ -227,11 +229,25 @@ def population_fits(per: str) -> SearchStrategy[fits.Fit]:
     return _made(fits.population, at_least=st.sampled_from((1, 1, 2, 3)), of=st.one_of(st.none(), st.none(), plain))
 
 
-SHAPES = ("calendar", "sliding", "ever", "special", "own", "population", "limit")
+SHAPES = ("calendar", "sliding", "ever", "special", "own", "population", "several", "limit")
+Compared = fits.Fit | dict[str, fits.Fit] | None
 
 
-def shaped(shape: str, zone: str) -> SearchStrategy[tuple[measures.Measure | None, fits.Fit | None]]:
-    """A measure and a fit of one of the `SHAPES`."""
+def several_fits(per: str) -> SearchStrategy[dict[str, fits.Fit]]:
+    """Two baselines and a population at once, of which some may be equal."""
+    several = st.fixed_dictionaries({"recent": own_fits(per), "before": own_fits(per), "all": population_fits(per)})
+
+    def agreed(fit_of: dict[str, Any]) -> dict[str, fits.Fit]:
+        """Windows that alerted are left out by all or by none."""
+        if fit_of["recent"].exclude_alerted and fit_of["all"].of is not None:
+            fit_of = fit_of | {"all": replace(fit_of["all"], of=None)}
+        return fit_of | {"before": replace(fit_of["before"], exclude_alerted=fit_of["recent"].exclude_alerted)}
+
+    return several.map(agreed)
+
+
+def shaped(shape: str, zone: str) -> SearchStrategy[tuple[measures.Measure | None, Compared]]:
+    """A measure and what it is compared with, of one of the `SHAPES`."""
     if shape == "limit":
         fit = st.builds(
             fits.limit,
@@ -250,7 +266,9 @@ def shaped(shape: str, zone: str) -> SearchStrategy[tuple[measures.Measure | Non
     if shape == "ever":
         spans = [m for f in (None, "1h", "1d", "5d") for m in aggregates(ever=True, forget_after=f)]
         return st.tuples(st.sampled_from(spans), st.none())
-    fit_of = {"calendar": lambda _: st.none(), "own": own_fits, "population": population_fits}[shape]
+    fit_of = {
+        "calendar": lambda _: st.none(), "own": own_fits, "population": population_fits, "several": several_fits,
+    }[shape]  # fmt: skip
     return st.sampled_from(PERIODS).flatmap(
         lambda per: st.tuples(st.sampled_from(aggregates(per=per, zone=zone)), fit_of(per))
     )
@@ -261,7 +279,21 @@ def specs(draw: DrawFn, zone: str, shape: str | None = None, name: str = "r") ->
     """One spec of the given shape, or of any."""
     on, entity = draw(st.sampled_from((EVERY, IS_MAIL))), draw(st.sampled_from(("user_id", "user_id", "src_ip")))
     measure, fit = draw(shaped(shape or draw(st.sampled_from(SHAPES)), zone))
-    return scored(Spec(name, on, entity, measure, fit), draw(st.sampled_from((1.5, 0.5))))
+    if shape != "limit" and draw(st.integers(0, 3)) == 0:  # a limit is shared by rules of every entity
+        spec = _beside(draw, Spec(name, on, entity, measure, fit), zone)
+    else:
+        spec = Spec(name, on, entity, measure, fit)
+    return scored(spec, draw(st.sampled_from((1.5, 0.5))))
+
+
+def _beside(draw: DrawFn, spec: Spec, zone: str) -> Spec:
+    """The spec with a measure of another entity beside it, which may decide whether an event takes part."""
+    span: dict[str, Any] = draw(st.sampled_from(({"ever": True}, {"sliding": "2d"}, {"per": "1d", "zone": zone})))
+    measure = draw(st.sampled_from([measures.Count(**span), measures.Distinct("user_id", **span)]))
+    beside = f"{spec.id}_near"  # one name means one thing in a set of rules
+    near = Spec(beside, draw(st.sampled_from((EVERY, IS_MAIL))), draw(st.sampled_from(("src_ip", "kind"))), measure)
+    on = spec.on & (pl.col(f"@ctx.{beside}") < draw(st.sampled_from((2, 3)))) if draw(st.booleans()) else spec.on
+    return replace(spec, on=on, context={beside: near})
 
 
 def scored(spec: Spec, threshold: float = 1.5) -> Spec:
@@ -272,9 +304,11 @@ def scored(spec: Spec, threshold: float = 1.5) -> Spec:
     elif isinstance(spec.measure, measures.Previous):
         score = (pl.col("timestamp") - pl.col("@prev.timestamp")).dt.total_microseconds()
     elif spec.against is not None:
-        score = pl.col("@value") / pl.col(spec.against.outputs[0])
+        score = pl.col("@value") / pl.col(outputs(spec)[len(spec.measure.outputs)])
     else:
         score = pl.col("@value")
+    for name in spec.context:
+        score = score + pl.col(f"@ctx.{name}") / 64
     return replace(spec, score=score, threshold=threshold)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import tocsin as tc
-from tocsin.rules import login
+from tocsin.rules import travel
 from tocsin.runners.rulefiles import check_rules, example_frame, load_rules
 from tocsin.runners.rulefiles import test_rules as run_examples
 
@@ -59,7 +59,7 @@ def test_a_rule_that_ships_does_what_its_example_says(detection: tc.Detection, i
 
 
 def test_the_rules_that_ship_have_nothing_to_be_reported() -> None:
-    for module in (tc.rules.mail, tc.rules.network, tc.rules.login):
+    for module in (tc.rules.mail, tc.rules.volume, tc.rules.network, tc.rules.login, tc.rules.travel):
         assert check_rules(module.__file__) == []
 
 
@@ -88,7 +88,7 @@ def test_a_rule_that_ships_says_what_it_is_and_when_it_is_wrong(detection: tc.De
 )
 def test_the_distance_of_the_travel_rule_is_that_of_the_plane(ends: tuple[float, ...], km: float) -> None:
     frame = pl.DataFrame([ends], schema=list("abcd"), orient="row")
-    assert frame.select(login.plane_distance_km(*(pl.col(c) for c in "abcd"))).item() == pytest.approx(km, abs=0.1)
+    assert frame.select(travel.plane_distance_km(*(pl.col(c) for c in "abcd"))).item() == pytest.approx(km, abs=0.1)
 
 
 def test_a_good_file_has_no_problems_and_loads(tmp_path: Path) -> None:

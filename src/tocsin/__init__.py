@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tocsin import rules
-    from tocsin.detection import Condition, Detection, Example, col, known, prev, ref, score, total, value
+    from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
     from tocsin.engine import End, Engine, Idle, State
     from tocsin.engine.fitting import fit
     from tocsin.engine.parameters import operating_hours, poisson_parameter
@@ -33,7 +33,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "detection": ("Condition", "Detection", "Example", "col", "known", "prev", "ref", "score", "total", "value"),
+    "detection": (
+        "Condition",
+        "Context",
+        "Detection",
+        "Example",
+        "col",
+        "ctx",
+        "known",
+        "prev",
+        "ref",
+        "score",
+        "total",
+        "value",
+    ),
     "engine": ("End", "Engine", "Idle", "State"),
     "engine.fitting": ("fit",),
     "engine.parameters": ("operating_hours", "poisson_parameter"),
@@ -53,11 +66,12 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Backtest", "Condition", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen", "Hours", "Idle",
-    "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation", "SourceError", "State",
-    "StateError", "Sum", "Table", "TableError", "TocsinError", "backtest", "check_rules", "col", "compare", "fit", "known", "limit",
-    "load_rules", "load_state", "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference",
-    "rules", "save_state", "score", "simulate", "test_rules", "total", "value", "verify",
+    "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen",
+    "Hours", "Idle", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation",
+    "SourceError", "State", "StateError", "Sum", "Table", "TableError", "TocsinError", "backtest", "check_rules", "col",
+    "compare", "ctx", "fit", "known", "limit", "load_rules", "load_state", "operating_hours", "own_history", "poisson_parameter",
+    "population", "prev", "read", "ref", "reference", "rules", "save_state", "score", "simulate", "test_rules", "total", "value",
+    "verify",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from tocsin.address_kernels import INVALID, OTHER_SPELLING, format_column, parse_column, parse_number_column
+from tocsin.distinct import distinct_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,9 +170,18 @@ def canonical(series: pl.Series) -> pl.Series:
     >>> canonical(pl.Series("ip", ["::FFFF:1.2.3.4", "2001:DB8::0", "1.2.3"])).to_list()
     ['1.2.3.4', '2001:db8::', None]
     """
-    status, hi, lo = _parse(series)
     if series.dtype != pl.String:
         series = series.cast(pl.String)
+    distinct = distinct_text(series)
+    if distinct is not None:
+        each = series.gather(pl.Series(distinct.rows))
+        fixed = _canonical(each)
+        return series if fixed is each else fixed.gather(pl.Series(distinct.codes))
+    return _canonical(series)
+
+
+def _canonical(series: pl.Series) -> pl.Series:
+    status, hi, lo = _parse(series)
     other = np.flatnonzero(status == OTHER_SPELLING)
     if len(other):
         text = format_addresses(ParsedAddresses(np.ones(len(other), np.bool_), hi[other], lo[other]))

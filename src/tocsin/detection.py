@@ -5,7 +5,8 @@ description that the engine compiles; it holds no state and is never changed by 
 fits, below rules and the engine.
 
 The names of a rule: ``value`` is the measure, ``ref.mean`` a column of the table, ``prev.src_latitude`` a column of
-the entity's previous event, ``score`` the number that is compared; every other name is a column of the event.
+the entity's previous event, ``ctx.users`` a measure of another entity of the event, ``score`` the number that is
+compared; every other name is a column of the event.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,13 +30,13 @@ from tocsin.measures import Measure, Spanned
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
 LOOKED_UP = {
     f"{side}_{what}"
     for side in ("src", "dst", "user")
-    for what in ("country", "latitude", "longitude", "city", "listed", "threat", "asset")
+    for what in ("country", "latitude", "longitude", "city", "asn", "network", "listed", "threat", "asset")
 }
 """The columns that reference data attaches to an event."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")
@@ -59,6 +61,7 @@ class _Names:
 
 ref = _Names("@ref.")
 prev = _Names("@prev.")
+ctx = _Names("@ctx.")
 known = pl.col("@known")
 total = pl.col("@total")
 
@@ -122,6 +125,15 @@ def _expression(x: float | pl.Expr) -> pl.Expr:
 score = Score()
 
 
+def ref_name(fit_name: str, column: str) -> str:
+    """Return the engine's name of a column of a fit.
+
+    >>> ref_name("", "mean"), ref_name("recent", "mean")
+    ('@ref.mean', '@ref.recent_mean')
+    """
+    return f"@ref.{fit_name}_{column}" if fit_name else f"@ref.{column}"
+
+
 @dataclass(frozen=True)
 class Example:
     """A rule's own test: some events, and whether the last of them must fire.
@@ -133,6 +145,33 @@ class Example:
     fires: bool
     events: Sequence[Mapping[str, Any]]
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """A running measure of another entity of the same event: how many users its source address has served, say.
+
+    A detection names it in ``context`` and reads it as ``tc.ctx.<name>``, in ``on`` too. It is measured before the rule's
+    own measure and includes the event itself. ``on``: which events count; all of them by default.
+
+    >>> from tocsin.measures import Distinct
+    >>> Context(entity="src_ip", measure=Distinct("user_id", ever=True)).entity
+    'src_ip'
+    """
+
+    entity: str
+    measure: Spanned
+    on: pl.Expr = field(default_factory=lambda: pl.lit(value=True))
+
+    @property
+    def key(self) -> str:
+        """Text that is equal for equal contexts."""
+        return digest(self.entity, self.measure.key, canonical(self.on))
+
+    @property
+    def reads(self) -> set[str]:
+        """The event columns it needs."""
+        return {self.entity, *self.measure.reads, *columns_read(self.on)}
 
 
 _collected: ContextVar[list[tuple[tuple[str, int], str, str]] | None] = ContextVar("collected", default=None)
@@ -166,7 +205,8 @@ class Detection:
     id: lower-case words with dots, ``mail.volume-vs-self``. severity: informational, low, medium, high or critical.
     on: boolean expression, which events take part. entity: the column that says whom it is about.
     measure: what is counted (none for a rule over single events). against: what the value is compared with (a fit,
-    a ``Table`` or nothing). score: a number; when: the ``Condition`` under which it fires.
+    a ``Table``, nothing, or several fits by name, whose columns are then ``ref.<name>_<column>``). context: measures of
+    other entities of the event, by name. score: a number; when: the ``Condition`` under which it fires.
     evidence: further columns kept with a finding. grouping: the length of the tumbling event-time window in which the
     findings of one entity become one alert. examples: events that must fire and events that must not.
 
@@ -186,7 +226,8 @@ class Detection:
     score: pl.Expr
     when: Condition
     measure: Measure | None = None
-    against: Fit | Table | None = None
+    against: Fit | Table | Mapping[str, Fit] | None = None
+    context: Mapping[str, Context] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     description: str = ""
@@ -220,13 +261,22 @@ class Detection:
                 found.append(f'grouping="{self.grouping}" groups nothing. Give a positive duration, such as "1d".')
         except CalendarError as error:
             found.append(f"grouping: {error}")
-        windowed = isinstance(self.measure, Spanned) and self.measure.per is not None
-        if isinstance(self.against, OwnHistory | Population) and not windowed:
+        found += [problem for fit in self.fits.values() if (problem := self._misfit(fit))]
+        own = [f.of if isinstance(f, Population) else f for f in self.fits.values()]
+        if len({f.exclude_alerted for f in own if isinstance(f, OwnHistory)}) > 1:
             found.append(
-                'own_history and population read closed windows: give the measure per="1d" or another calendar window.'
+                "exclude_alerted is a matter of the whole rule: set it on all of its own histories or on none."
             )
-        if isinstance(self.against, Limit) and self.measure is not None:
-            found.append("limit is for stateless rules: leave the measure out and score the event's own column.")
+        found += [
+            f'"{n}" cannot follow a dot: name fits and contexts like variables.'
+            for n in (*self.fits, *self.context)
+            if n and not n.isidentifier()
+        ]
+        for name, context in self.context.items():
+            if any(n.startswith("@") for n in context.on.meta.root_names()):
+                found.append(
+                    f"the context {name} reads what the engine makes; its on= may name columns of the event only."
+                )
         known_names = self.outputs
         for name in self._engine_names():
             if name not in known_names:
@@ -234,13 +284,29 @@ class Detection:
                 found.append(f"{name[1:]} is not made by this rule's measure or table.{hint.replace('@', '')}")
         return found
 
+    def _misfit(self, fit: Fit) -> str:
+        if isinstance(fit, OwnHistory | Population) and not self.windowed:
+            return (
+                'own_history and population read closed windows: give the measure per="1d" or another calendar window.'
+            )
+        if isinstance(fit, Limit) and self.measure is not None:
+            return "limit is for stateless rules: leave the measure out and score the event's own column."
+        return ""
+
+    @property
+    def fits(self) -> dict[str, Fit]:
+        """The fits it is compared with, by name; a single one is named "" and its columns are ``ref.<column>``."""
+        if isinstance(self.against, Fit):
+            return {"": self.against}
+        return dict(self.against) if isinstance(self.against, Mapping) else {}
+
     @property
     def _is_condition(self) -> bool:
         when: object = self.when  # whatever a rule file passed, before the types hold
         return isinstance(when, Condition)
 
     def _engine_names(self) -> list[str]:
-        expressions = [self.score, *([self.when.expression] if self._is_condition else [])]
+        expressions = [self.on, self.score, *([self.when.expression] if self._is_condition else [])]
         names = {n for e in expressions for n in e.meta.root_names() if n.startswith("@")}
         return sorted(names - {"@score"})
 
@@ -248,16 +314,15 @@ class Detection:
     def outputs(self) -> tuple[str, ...]:
         """The columns the engine makes for this rule (``@value``, ``@ref.mean`` ...)."""
         made = self.measure.outputs if self.measure else ()
-        if isinstance(self.against, Fit):
-            made += self.against.outputs
-        elif isinstance(self.against, Table):
+        made += tuple(ref_name(name, c) for name, fit in self.fits.items() for c in fit.columns)
+        if isinstance(self.against, Table):
             made += tuple(f"@ref.{v}" for v in self.against.values)
-        return made
+        return made + tuple(f"@ctx.{name}" for name in self.context)
 
     @property
     def stateful(self) -> bool:
-        """Whether the rule is scored at release (it has a measure or a fit) and not on arrival."""
-        return self.measure is not None or isinstance(self.against, Fit)
+        """Whether the rule is scored at release (it has a measure, a fit or a context) and not on arrival."""
+        return self.measure is not None or bool(self.fits) or bool(self.context)
 
     @property
     def windowed(self) -> bool:
@@ -267,7 +332,7 @@ class Detection:
     @property
     def tier(self) -> int:
         """Where the table comes from: 1 constants, 2 reference data, 3 the entity's own history, 4 the population's."""
-        if isinstance(self.against, Population | Limit):
+        if any(isinstance(fit, Population | Limit) for fit in self.fits.values()):
             return 4
         if isinstance(self.against, Table):
             return self.against.tier
@@ -281,16 +346,21 @@ class Detection:
         names = set(columns_read(self.on, self.score, self.when.expression)) | {self.entity}
         if self.measure is not None:
             names |= set(self.measure.reads)
-        if isinstance(self.against, Limit):
-            names.add(self.against.column)
+        names |= {fit.column for fit in self.fits.values() if isinstance(fit, Limit)}
         if isinstance(self.against, Table):
             names |= set(self.against.key)
+        for context in self.context.values():
+            names |= context.reads
         return sorted(names - {"event_id", "timestamp"})
 
     @property
     def version(self) -> str:
         """A hash of all that decides what the rule scores and when it fires."""
-        against = self.against.digest if isinstance(self.against, Table) else (self.against.key if self.against else "")
+        against = (
+            self.against.digest
+            if isinstance(self.against, Table)
+            else "".join(f"{name}{fit.key}" for name, fit in self.fits.items())
+        )
         parts = (
             self.id,
             canonical(self.on),
@@ -299,7 +369,8 @@ class Detection:
             canonical(self.when.expression),
             against,
         )
-        return digest(*parts, self.measure.key if self.measure else "")
+        contexts = [f"{name}:{context.key}" for name, context in sorted(self.context.items())]
+        return digest(*parts, self.measure.key if self.measure else "", *contexts)
 
     def as_notebook(self) -> Detection:
         """Return the rule with the workshop notebook's arithmetic, where it has any (see ``docs/decisions``)."""

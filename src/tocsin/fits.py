@@ -68,6 +68,7 @@ class OwnHistory(Fit):
     windows: int = 28
     same_weekday: bool = False
     exclude_alerted: bool = False
+    skip: int = 0
     notebook: bool = False
     """Set by ``compat="notebook"`` alone: an expanding mean over days with events that includes today."""
 
@@ -76,6 +77,9 @@ class OwnHistory(Fit):
         super().__post_init__()
         if not 1 <= self.at_least <= self.windows:
             msg = f"at_least={self.at_least} can never be reached with windows={self.windows}; at_least lies between 1 and windows."
+            raise RuleError(msg)
+        if self.skip < 0:
+            msg = f"skip={self.skip} would look ahead; it is how many of the last closed windows to leave out."
             raise RuleError(msg)
 
     @property
@@ -86,7 +90,7 @@ class OwnHistory(Fit):
     @property
     def span(self) -> int:
         """How many windows back the baseline reaches."""
-        return self.windows * self.stride
+        return (self.windows + self.skip) * self.stride
 
     def as_notebook(self) -> OwnHistory:
         """Return the workshop notebook's own arithmetic: ``expanding(7).mean()``, today included."""
@@ -130,6 +134,7 @@ def own_history(
     at_least: int = 7,
     same_weekday: bool = False,
     exclude_alerted: bool = False,
+    skip: int = 0,
 ) -> OwnHistory:
     """Compare with the entity's own past windows.
 
@@ -137,7 +142,7 @@ def own_history(
     ``windows`` of them. A window without events counts as zero where the source was covered and is missing where
     it was not; for means, ratios and extremes it is always missing. With fewer than ``at_least`` windows the event
     is unscored (no_history). ``same_weekday`` takes every seventh window; ``exclude_alerted`` leaves out windows in
-    which this detection fired for this entity.
+    which this detection fired for this entity; ``skip`` leaves out the last so many, for "the four weeks before the last".
 
     >>> own_history(mean=True).outputs
     ('@ref.mean', '@ref.n')
@@ -149,6 +154,7 @@ def own_history(
         windows=windows,
         same_weekday=same_weekday,
         exclude_alerted=exclude_alerted,
+        skip=skip,
     )
 
 

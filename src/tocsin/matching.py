@@ -10,7 +10,7 @@ domain; a domain before its parent domain (a listed domain covers what lies belo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     Entries = NDArray[np.int32]
     Micros = NDArray[np.int64]
 
-__all__ = ["Matcher", "micros"]
+__all__ = ["NO_TIMES", "Matcher", "micros"]
 
+NO_TIMES: Final = np.zeros(0, np.int64)
+"""The times of rows matched against a list that has no dates."""
 _EARLIEST, _LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
@@ -122,7 +124,7 @@ class Matcher:
 def micros(frame: pl.DataFrame, matcher: Matcher) -> Micros:
     """Return the rows' times as microseconds UTC; nothing at all when the list has no dates."""
     if not matcher.dated:
-        return np.zeros(0, np.int64)
+        return NO_TIMES
     if "timestamp" not in frame.columns:
         msg = 'The list has entries with dates, but the frame has no column "timestamp".'
         raise TableError(msg + did_you_mean("timestamp", frame.columns))

@@ -96,11 +96,15 @@ class Spanned(Measure):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Count(Spanned):
-    """The number of matching events.
+    """The number of matching events, or of those among them where ``where`` holds.
+
+    With ``where`` the rule still sees every matching event: the failed logins of the last ten minutes, at each login.
 
     >>> Count(per="1d", zone="America/Denver") == Count(per="1d", zone="America/Denver")
     True
     """
+
+    where: pl.Expr | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,6 +108,8 @@ def measure_words(measure: Measure | None) -> str:
         what = {"count": "number of events", "distinct": f"distinct values of {column}"}.get(
             name, f"{name} of {column}"
         )
+        where = getattr(measure, "where", None)
+        what += "" if where is None else f" with {readable(where)}"
     return f"{what} {_span(measure)}" if isinstance(measure, Spanned) else what
 
 
@@ -127,18 +129,32 @@ def _forgetting(measure: Any) -> str:
     return f", forgotten after {measure.forget_after}" if measure.forget_after else ""
 
 
-def against_words(against: Fit | Table | None) -> str:
+def against_words(detection: "Detection") -> str:
     """Return what the value is compared with."""
-    if against is None:
+    if isinstance(detection.against, Table):
+        return f"the table {detection.against.name} by {', '.join(detection.against.key)}"
+    if not detection.fits:
         return "constants"
-    if isinstance(against, Table):
-        return f"the table {against.name} by {', '.join(against.key)}"
+    return "; ".join(f"{name}: {fit_words(fit)}" if name else fit_words(fit) for name, fit in detection.fits.items())
+
+
+def context_words(detection: "Detection") -> str:
+    """Return what else of the event is measured."""
+    said = [
+        f"{name}: {measure_words(c.measure)} by {c.entity}, {readable(c.on)}" for name, c in detection.context.items()
+    ]
+    return "; ".join(said) or "nothing"
+
+
+def fit_words(against: Fit) -> str:
+    """Return what a fit is made of."""
     if isinstance(against, Limit):
         limit = f"{quantile_name(against.quantiles[0])} of {against.column}"
         return f"{limit} over the events of the last {against.windows} days ({against.zone}), at least {against.at_least:,} of them"
     statistics = ", ".join(c for c in against.columns if c != "n")
     if isinstance(against, OwnHistory):
         which = "same weekdays" if against.same_weekday else "closed windows"
+        which += f" before the last {against.skip}" if against.skip else ""
         spared = ", without those it fired in" if against.exclude_alerted else ""
         return f"{statistics} of the entity's own last {against.windows} {which}{spared}, at least {against.at_least} of them"
     assert isinstance(against, Population)
@@ -164,7 +180,8 @@ def rule_facts(detection: "Detection") -> list[tuple[str, str]]:
         ("reads", ", ".join(detection.reads)),
         ("on", readable(detection.on)),
         ("measure", measure_words(detection.measure)),
-        ("against", against_words(detection.against)),
+        ("context", context_words(detection)),
+        ("against", against_words(detection)),
         ("score", readable(detection.score)),
         ("when", condition_words(detection.when)),
         ("evidence", ", ".join(detection.evidence) or "nothing more"),

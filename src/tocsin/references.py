@@ -19,16 +19,17 @@ import numpy as np
 import polars as pl
 
 from tocsin.addresses import ParsedAddresses, parse_addresses
+from tocsin.distinct import distinct_text
 from tocsin.errors import TableError, did_you_mean
 from tocsin.geo import read_geo
 from tocsin.lists import Indicators, read_allow, read_assets, read_threats, rejected_of
-from tocsin.matching import Matcher, micros
+from tocsin.matching import NO_TIMES, Matcher, micros
 from tocsin.suppression import suppressed_by
 from tocsin.tables import Table, rows_or_null, version_rows
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,6 +48,44 @@ _GEO = {
 }
 _LISTED: dict[str, pl.DataType] = {"listed": pl.Boolean(), "threat": pl.String()}
 _UNKNOWN_REASON = "listed"
+
+
+@dataclass(frozen=True)
+class _Addresses:
+    """The addresses of a column, each distinct one parsed once; ``codes`` says which of them each row has (None: its own)."""
+
+    parsed: ParsedAddresses
+    codes: NDArray[np.uint32] | None
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, column: str) -> _Addresses:
+        text = (
+            frame[column] if column in frame.columns else pl.repeat(None, frame.height, dtype=pl.String(), eager=True)
+        )
+        distinct = distinct_text(text)
+        if distinct is None:
+            return cls(parse_addresses(text), None)
+        return cls(parse_addresses(text.gather(pl.Series(distinct.rows))), distinct.codes)
+
+    def by_row(self) -> ParsedAddresses:
+        """Return the address of each row: for what depends on the row's time."""
+        parsed, codes = self.parsed, self.codes
+        return parsed if codes is None else ParsedAddresses(parsed.valid[codes], parsed.hi[codes], parsed.lo[codes])
+
+    def spread(self, found: dict[str, pl.Series]) -> dict[str, pl.Series]:
+        """Return for each row what was found for its address."""
+        if self.codes is None:
+            return found
+        codes = pl.Series(self.codes)
+        return {name: values.gather(codes) for name, values in found.items()}
+
+    def matched(
+        self, matcher: Matcher, frame: pl.DataFrame, columns: Callable[[NDArray[Any]], dict[str, pl.Series]]
+    ) -> dict[str, pl.Series]:
+        """Return the columns made from the list entries that hold the addresses at their rows' times."""
+        if matcher.dated:
+            return columns(matcher.addresses(self.by_row(), micros(frame, matcher)))
+        return self.spread(columns(matcher.addresses(self.parsed, NO_TIMES)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,24 +164,23 @@ class References:
         return findings.with_columns(suppressed_by(findings, self.allow))
 
     def _side(self, frame: pl.DataFrame, column: str, names: Sequence[str]) -> dict[str, pl.Series]:
-        parsed = _parsed(frame, column)
+        seen = _Addresses.of(frame, column)
         added: dict[str, pl.Series] = {}
         if any(name in _GEO for name in names):
-            added |= self._geo(frame, parsed, [name for name in names if name in _GEO])
+            added |= self._geo(frame, seen, [name for name in names if name in _GEO])
         if any(name in _LISTED for name in names):
-            added |= _listed(self.threats, self._threats.addresses(parsed, micros(frame, self._threats)))
+            added |= seen.matched(self._threats, frame, lambda rows: _listed(self.threats, rows))
         if "asset" in names:
-            found = self._assets.addresses(parsed, micros(frame, self._assets))
-            added["asset"] = _text(self.assets, "asset", found)
+            added |= seen.matched(self._assets, frame, lambda rows: {"asset": _text(self.assets, "asset", rows)})
         return added
 
-    def _geo(self, frame: pl.DataFrame, parsed: ParsedAddresses, names: Sequence[str]) -> dict[str, pl.Series]:
+    def _geo(self, frame: pl.DataFrame, seen: _Addresses, names: Sequence[str]) -> dict[str, pl.Series]:
         if not self.geo:
             return {name: pl.repeat(None, frame.height, dtype=_GEO[name][1], eager=True) for name in names}
         if len(self.geo) == 1 and self.geo[0].valid_from is None:
-            rows = rows_or_null(self.geo[0].ranges.find(parsed))
-            return {name: self.geo[0].frame[_GEO[name][0]].gather(rows) for name in names}
-        return self._geo_versions(version_rows(self.geo, _times(frame)), parsed, names)
+            rows = rows_or_null(self.geo[0].ranges.find(seen.parsed))
+            return seen.spread({name: self.geo[0].frame[_GEO[name][0]].gather(rows) for name in names})
+        return self._geo_versions(version_rows(self.geo, _times(frame)), seen.by_row(), names)
 
     def _geo_versions(
         self, version: NDArray[np.int64], parsed: ParsedAddresses, names: Sequence[str]
@@ -217,13 +255,6 @@ def _times(frame: pl.DataFrame) -> pl.Series:
         msg = 'These look-ups depend on time, but the frame has no column "timestamp".'
         raise TableError(msg + did_you_mean("timestamp", frame.columns))
     return frame["timestamp"]
-
-
-def _parsed(frame: pl.DataFrame, column: str) -> ParsedAddresses:
-    if column in frame.columns:
-        return parse_addresses(frame[column])
-    size = frame.height
-    return ParsedAddresses(np.zeros(size, np.bool_), np.zeros(size, np.uint64), np.zeros(size, np.uint64))
 
 
 def _listed(threats: Indicators | None, rows: NDArray[Any]) -> dict[str, pl.Series]:

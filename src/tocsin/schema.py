@@ -262,6 +262,15 @@ _COLUMNS: Final = (
         "http_request.user_agent",
         ("useragent", "agent"),
     ),
+    Column(
+        "device_id",
+        "text",
+        "id",
+        "The device it was done with.",
+        "device.id",
+        "device.uid",
+        ("deviceid", "device", "device_uid"),
+    ),
 )
 
 STANDARD: Final[Mapping[str, Column]] = MappingProxyType({c.name: c for c in _COLUMNS})

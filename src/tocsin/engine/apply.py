@@ -157,7 +157,16 @@ def _write(
             )
     if not new.rows.size:
         return
-    shown = ["event_id", "timestamp", "src_ip", "dst_ip", "source", *detection.reads, *detection.evidence]
+    shown = [
+        "event_id",
+        "timestamp",
+        "src_ip",
+        "dst_ip",
+        "source",
+        *detection.reads,
+        *detection.evidence,
+        *planned.contexts,
+    ]
     written = fnd.write(detection, _fired_frame(planned, rows, columns, new, shown), refs.digest if refs else "")
     applied.findings = refs.suppress(written) if refs is not None else written
     tally.findings += written.height

@@ -243,7 +243,7 @@ class Engine:
 
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
-        rows = self._rows(frame)
+        rows = self._rows(_without_context(frame, self.plan.contexts))
         for running in state.running.values():
             running.late(rows, floor, self._entities(state, running))
         for planned in self.plan.planned:
@@ -262,11 +262,23 @@ class Engine:
         """Measure and score events whose time has come."""
         rows = self._rows(frame)
         for part in self._pieces(state, rows):
-            measured = _each(part, [partial(r.run, part, self._entities(state, r)) for r in state.running.values()])
-            columns = dict(zip(state.running, measured, strict=True))
+            columns = self._measure(state, part)
             self._score_all(state, [p for p in self.plan.planned if p.detection.stateful], part, columns, gathered)
             if self.trace:
                 gathered.traces.append(self._trace(part, columns))
+
+    def _measure(self, state: State, rows: Rows) -> dict[str, Arrays]:
+        """Run every state over the events; those that make a context go first, since others may read it."""
+        first = set(self.plan.contexts.values())
+        columns: dict[str, Arrays] = {}
+        for keys in ([k for k in state.running if k in first], [k for k in state.running if k not in first]):
+            running = [state.running[k] for k in keys]
+            measured = _each(rows, [partial(r.run, rows, self._entities(state, r)) for r in running])
+            columns |= dict(zip(keys, measured, strict=True))
+            if keys and first:
+                made = [made_series(name, columns[k]["value"]) for name, k in self.plan.contexts.items()]
+                rows.frame, first = rows.frame.with_columns(made), set()
+        return columns
 
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
@@ -312,7 +324,13 @@ class Engine:
                 made_series(f"{planned.detection.id}{name}", columns[key][c])
                 for name, (key, c) in planned.columns.items()
             ]
+            made += [rows.frame[name].alias(f"{planned.detection.id}{name}") for name in planned.contexts]
         return pl.DataFrame(made)
+
+
+def _without_context(frame: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:
+    """Return the frame with empty context columns: a late event was not there when its neighbours were measured."""
+    return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in contexts)
 
 
 def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:

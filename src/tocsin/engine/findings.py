@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from tocsin.expressions import digest, evaluate
-from tocsin.fits import Fit
 from tocsin.hashing import hash_column
 from tocsin.kernels.streams import first_of_window
 from tocsin.kernels.windows import NEVER
@@ -118,7 +117,7 @@ def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Data
     if rows.is_empty():
         return empty()
     start, end = _window_times(detection, rows)
-    made = [c for c in rows.columns if c == "@value" or c.startswith(("@ref.", "@prev.", "@known", "@total"))]
+    made = [c for c in rows.columns if c == "@value" or c.startswith(("@ref.", "@prev.", "@ctx.", "@known", "@total"))]
     shown = [*(c for c in dict.fromkeys(detection.evidence) if c in rows.columns), *made]
     evidence = (
         pl.struct([pl.col(c).alias(c.lstrip("@")) for c in shown]).struct.json_encode() if shown else pl.lit("{}")
@@ -163,9 +162,10 @@ def _table_digest(detection: Detection, rows: pl.DataFrame, refs_digest: str) ->
     against = detection.against
     if isinstance(against, Table):
         return pl.lit(against.digest)
-    if isinstance(against, Fit):
+    if detection.fits:
+        keys = "".join(f"{name}{fit.key}" for name, fit in detection.fits.items())
         refs = [pl.col(c).cast(pl.String).fill_null("") for c in rows.columns if c.startswith("@ref.")]
         window = pl.col("@window").cast(pl.String).fill_null("") if "@window" in rows.columns else pl.lit("")
-        text = rows.select(pl.concat_str([pl.lit(against.key), window, *refs], separator="\x1f").alias("x"))["x"]
+        text = rows.select(pl.concat_str([pl.lit(keys), window, *refs], separator="\x1f").alias("x"))["x"]
         return hex_digest(text)
     return pl.lit(refs_digest if detection.tier == 2 else digest(detection.version), pl.String)

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import moment
+from tocsin.detection import ref_name
 from tocsin.engine.replay import backtest
 from tocsin.errors import RuleError
-from tocsin.fits import Fit, Limit, OwnHistory, Population
+from tocsin.fits import Limit, OwnHistory, Population
 from tocsin.kernels.statistics import summarise
 from tocsin.kernels.windows import NEVER, gather_baseline
 from tocsin.running.windowed import WindowState, codes_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.engine.replay import Backtest
+    from tocsin.fits import Fit
     from tocsin.references import References
     from tocsin.sources import Events
 
@@ -42,31 +44,32 @@ def fit(
     """Return the table of each detection that has a fit, as it holds for the window after the history.
 
     An own-history table has a row per entity, a population or limit table one row. ``valid_from`` is the begin of that
-    window. ``options`` are those of ``backtest``.
+    window. A detection with several fits has a table for each, named ``<id>.<name>``. ``options`` are those of ``backtest``.
 
     Raises:
         RuleError: None of the detections has a fit.
     """
-    fitted = [d for d in detections if isinstance(d.against, Fit)]
+    fitted = [d for d in detections if d.fits]
     if not fitted:
         raise RuleError("None of these detections has a fit (against=own_history(...), population(...) or limit(...)).")
     past = backtest(fitted, events, refs, until=until, **options)
     run = [d for d in fitted if d.id not in past.engine.skipped]
-    return {d.id: _table(d, past) for d in run}
+    return {f"{d.id}.{name}" if name else d.id: _table(d, name, fit, past) for d in run for name, fit in d.fits.items()}
 
 
-def _table(detection: Detection, past: Backtest) -> Table:
+def _table(detection: Detection, name: str, fit: Fit, past: Backtest) -> Table:
     planned = next(p for p in past.engine.plan.planned if p.detection.id == detection.id)
-    key, column = next(iter(v for n, v in planned.columns.items() if n.startswith("@ref.")))
+    key, column = planned.columns[ref_name(name, fit.columns[0])]
     state: Any = past.state.running[key]
-    if isinstance(detection.against, Limit):
-        return _limit_table(detection, state)
+    if isinstance(fit, Limit):
+        return _limit_table(detection, fit, state)
     next_window = _next_window(state)
-    if isinstance(detection.against, Population):
+    if isinstance(fit, Population):
         state.close(next_window)
         index = int(column.split(".")[0].removeprefix("pop"))
-        return _one_row(detection, state.pop[index], state.calendar.begin(next_window), state.width)
-    return _own_table(detection, state, past, next_window)
+        return _one_row(detection, fit, state.pop[index], state.calendar.begin(next_window), state.width)
+    assert isinstance(fit, OwnHistory)
+    return _own_table(detection, fit, state, past, next_window)
 
 
 def _next_window(state: WindowState) -> int:
@@ -74,15 +77,14 @@ def _next_window(state: WindowState) -> int:
     return int(seen.max()) + 1 if seen.size else 0
 
 
-def _limit_table(detection: Detection, state: Any) -> Table:
+def _limit_table(detection: Detection, fit: Limit, state: Any) -> Table:
     day = 0 if state.today is None else state.today + 1
     state.open(day)
-    return _one_row(detection, np.array(state.row), state.calendar.begin(day), 1)
+    return _one_row(detection, fit, np.array(state.row), state.calendar.begin(day), 1)
 
 
-def _one_row(detection: Detection, row: Any, valid_from: int, width: int) -> Table:
-    assert isinstance(detection.against, Fit)
-    names = detection.against.columns
+def _one_row(detection: Detection, fit: Fit, row: Any, valid_from: int, width: int) -> Table:
+    names = fit.columns
     values = [*row[: len(names) - 1].tolist(), float(row[width])]
     frame = pl.DataFrame({"entity_kind": [detection.entity]} | {n: [v] for n, v in zip(names, values, strict=True)})
     return Table(
@@ -95,9 +97,7 @@ def _one_row(detection: Detection, row: Any, valid_from: int, width: int) -> Tab
     )
 
 
-def _own_table(detection: Detection, state: WindowState, past: Backtest, window: int) -> Table:
-    own = detection.against
-    assert isinstance(own, OwnHistory)
+def _own_table(detection: Detection, own: OwnHistory, state: WindowState, past: Backtest, window: int) -> Table:
     state.enter_late(window)
     codes, quantiles = (np.array(x) for x in codes_of(own, state.width))
     names = past.state.slots[detection.entity].names
@@ -105,7 +105,7 @@ def _own_table(detection: Detection, state: WindowState, past: Backtest, window:
     for slot in np.flatnonzero(state.first[: len(names)] != NEVER).tolist():
         n = gather_baseline(
             slot,
-            window,
+            window - own.skip * own.stride,
             own.windows,
             own.stride,
             state.op,

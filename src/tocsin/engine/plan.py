@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tocsin.detection import LOOKED_UP, Detection
-from tocsin.errors import did_you_mean
+from tocsin.detection import LOOKED_UP, Detection, ref_name
+from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical
 from tocsin.fits import Fit, Limit, OwnHistory, Population
 from tocsin.measures import FirstSeen, Hours, Measure, Previous, Spanned
@@ -20,6 +20,9 @@ from tocsin.running import EverState, FirstSeenState, HoursState, LimitState, Pr
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    import polars as pl
+
+    from tocsin.detection import Context
     from tocsin.running import Running
 
 Gap = tuple[int, int]
@@ -31,6 +34,8 @@ class Planned:
 
     detection: Detection
     columns: dict[str, tuple[str, str]] = field(default_factory=dict)
+    contexts: dict[str, str] = field(default_factory=dict)
+    """``@ctx`` column -> the state that makes it."""
     feeds_back: str | None = None
     """The window state whose baselines leave out windows in which this detection fired."""
 
@@ -40,7 +45,8 @@ class _Shared:
     """A state to be: detections that ask for the same measure add their fits to it."""
 
     measure: Any
-    detection: Detection
+    on: pl.Expr
+    entity: str = ""
     own: list[OwnHistory] = field(default_factory=list)
     populations: list[Population] = field(default_factory=list)
 
@@ -61,7 +67,13 @@ class Plan:
     @property
     def entities(self) -> list[str]:
         """The entity columns, sorted."""
-        return sorted({p.detection.entity for p in self.planned})
+        contexts = {c.entity for p in self.planned for c in p.detection.context.values()}
+        return sorted({p.detection.entity for p in self.planned} | contexts)
+
+    @property
+    def contexts(self) -> dict[str, str]:
+        """The ``@ctx`` columns of all detections, and the state that makes each."""
+        return {column: key for p in self.planned for column, key in p.contexts.items()}
 
     @property
     def reads(self) -> list[str]:
@@ -78,7 +90,7 @@ def plan(detections: Iterable[Detection], available: Collection[str], gaps: Sequ
         if missing:
             result.skipped[detection.id] = _why_skipped(missing[0], available)
         else:
-            result.planned.append(_plan_one(detection, result.shared))
+            result.planned.append(_plan_one(detection, result))
     return result
 
 
@@ -88,25 +100,48 @@ def _why_skipped(column: str, available: Collection[str]) -> str:
     return f"the events have no column {column}.{did_you_mean(column, available)}"
 
 
-def _plan_one(detection: Detection, shared: dict[str, _Shared]) -> Planned:
-    planned = Planned(detection)
-    against = detection.against
-    if isinstance(against, Limit):
-        key = f"limit:{against.key}:{canonical(detection.on)}"
-        shared.setdefault(key, _Shared(against, detection))
-        planned.columns = {f"@ref.{c}": (key, c) for c in against.columns}
+def _plan_one(detection: Detection, plan: Plan) -> Planned:
+    planned, shared = Planned(detection), plan.shared
+    for name, context in detection.context.items():
+        _plan_context(planned, f"@ctx.{name}", context, plan)
+    for name, fit in detection.fits.items():
+        if isinstance(fit, Limit):
+            key = f"limit:{fit.key}:{canonical(detection.on)}"
+            shared.setdefault(key, _Shared(fit, detection.on))
+            planned.columns |= {ref_name(name, c): (key, c) for c in fit.columns}
     if detection.measure is None:
         return planned
-    excludes = isinstance(against, OwnHistory) and against.exclude_alerted
-    key = ":".join([detection.measure.key, canonical(detection.on), detection.entity, detection.id if excludes else ""])
-    state = shared.setdefault(key, _Shared(detection.measure, detection))
+    excludes = any(isinstance(fit, OwnHistory) and fit.exclude_alerted for fit in detection.fits.values())
+    key = _state_key(detection.measure, detection.on, detection.entity, detection.id if excludes else "")
+    state = shared.setdefault(key, _Shared(detection.measure, detection.on, detection.entity))
     planned.feeds_back = key if excludes else None
     for name in detection.measure.outputs:
         planned.columns[name] = (key, name.removeprefix("@prev.").removeprefix("@"))
-    if isinstance(against, OwnHistory | Population):
-        prefix = _attach_fit(state, against)
-        planned.columns |= {f"@ref.{c}": (key, f"{prefix}.{c}") for c in against.columns}
+    for name, fit in detection.fits.items():
+        if isinstance(fit, OwnHistory | Population):
+            prefix = _attach_fit(state, fit)
+            planned.columns |= {ref_name(name, c): (key, f"{prefix}.{c}") for c in fit.columns}
     return planned
+
+
+def _plan_context(planned: Planned, column: str, context: Context, plan: Plan) -> None:
+    """Add a context's state; one name means one thing in a set of rules, since expressions are shared by their text."""
+    key = _state_key(context.measure, context.on, context.entity)
+    taken = next((p.detection for p in plan.planned if p.contexts.get(column, key) != key), None)
+    if taken is not None:
+        mine = planned.detection
+        msg = (
+            f"{mine.where[0]}:{mine.where[1]}: {mine.id}: the context {column[5:]} means something else in {taken.id} "
+            f"({taken.where[0]}:{taken.where[1]}). Rename one of them."
+        )
+        raise RuleError(msg)
+    plan.shared.setdefault(key, _Shared(context.measure, context.on, context.entity))
+    planned.contexts[column] = key
+
+
+def _state_key(measure: Measure, on: pl.Expr, entity: str, alone: str = "") -> str:
+    """Return text that is equal for states that can be shared."""
+    return ":".join([measure.key, canonical(on), entity, alone])
 
 
 def _attach_fit(state: _Shared, fit: Fit) -> str:
@@ -124,7 +159,7 @@ def _attach_fit(state: _Shared, fit: Fit) -> str:
 
 
 def _new_state(shared: _Shared, gaps: Sequence[Gap]) -> Running:
-    measure, on, entity = shared.measure, shared.detection.on, shared.detection.entity
+    measure, on, entity = shared.measure, shared.on, shared.entity
     if isinstance(measure, Limit):
         return LimitState(measure, on)
     if isinstance(measure, Spanned):

@@ -187,7 +187,19 @@ def run_windows(
         for b in range(n_base):
             if base_win[b, s] != d:
                 n = gather_baseline(
-                    s, d, spans[b, 0], spans[b, 1], op, scale, win, acc, ring, first, missing, fired, values
+                    s,
+                    d - spans[b, 3],
+                    spans[b, 0],
+                    spans[b, 1],
+                    op,
+                    scale,
+                    win,
+                    acc,
+                    ring,
+                    first,
+                    missing,
+                    fired,
+                    values,
                 )
                 summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[b, s])
                 base_win[b, s] = d
@@ -295,7 +307,7 @@ def population_baselines(
     result, n = np.empty(touched.size), 0
     values, out = np.empty(span[0]), np.empty(codes.size + 1)
     for s in touched:
-        k = gather_baseline(s, d, span[0], span[1], op, scale, win, acc, ring, first, missing, fired, values)
+        k = gather_baseline(s, d - span[3], span[0], span[1], op, scale, win, acc, ring, first, missing, fired, values)
         summarise(values, k, codes, quantiles, span[2], out)
         if not np.isnan(out[0]):
             result[n] = out[0]

@@ -98,6 +98,8 @@ class Rows:
         if kind == "Ratio":
             den, num = self.holds(measure.den), self.holds(measure.num)  # type: ignore[attr-defined]
             return den.astype(np.int64), num.astype(np.int64)
+        if kind == "Count" and measure.where is not None:  # type: ignore[attr-defined]
+            return self.ones(), self.holds(measure.where).astype(np.int64)  # type: ignore[attr-defined]
         if kind in {"Count", "Distinct"}:
             return self.ones(), self.zeros()
         return self.ones(), self.scaled(measure.column, measure.scale)  # type: ignore[attr-defined]

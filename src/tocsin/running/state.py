@@ -49,7 +49,9 @@ def lanes(op: int) -> int:
 
 
 def operation(measure: Spanned) -> int:
-    """Return the code of a measure's arithmetic."""
+    """Return the code of a measure's arithmetic; a count of some of the events is a sum of ones and zeros."""
+    if getattr(measure, "where", None) is not None:
+        return k.SUM
     return OPS[type(measure).__name__]
 
 

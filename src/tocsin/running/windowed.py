@@ -38,6 +38,11 @@ def codes_of(fit: Fit, width: int) -> tuple[list[int], list[float]]:
     return codes + [NONE] * pad, quantiles + [0.0] * pad
 
 
+def span_of(fit: OwnHistory) -> list[int]:
+    """Return what the kernels need to know of a baseline: windows, stride, minimum, and how far back it ends."""
+    return [fit.windows, fit.stride, fit.at_least, fit.skip * fit.stride]
+
+
 def _no_values(shape: int | tuple[int, ...]) -> NDArray[np.float64]:
     return np.full(shape, np.nan)
 
@@ -91,7 +96,7 @@ class WindowState(Saved):
         self.seen, self.last = np.full(0, k.NEVER), np.zeros(0)
         self.past, self.days = np.zeros(0), np.zeros(0, np.int64)
         self.pop = np.full((len(self.populations), self.width + 1), np.nan)
-        self.spans = np.array([[f.windows, f.stride, f.at_least] for f in self.own], np.int64).reshape(n_own, 3)
+        self.spans = np.array([span_of(f) for f in self.own], np.int64).reshape(n_own, 4)
         coded = [codes_of(f, self.width) for f in self.own]
         self.codes = np.array([c for c, _ in coded], np.int64).reshape(n_own, self.width)
         self.quantiles = np.array([q for _, q in coded], np.float64).reshape(n_own, self.width)
@@ -191,7 +196,7 @@ class WindowState(Saved):
         if fit.of is None:
             return k.population_values(closed, self.op, self.scale, self.acc)
         codes, quantiles = (np.array(x) for x in codes_of(fit.of, self.width))
-        span = np.array([fit.of.windows, fit.of.stride, fit.of.at_least], np.int64)
+        span = np.array(span_of(fit.of), np.int64)
         return k.population_baselines(
             closed,
             d,

@@ -181,6 +181,13 @@ def convert_only(parsed: Parsed, plan: Plan, *, prefix: str) -> pl.DataFrame:
     return _frame(_make_all(parsed, plan, [])[0], parsed.lines, prefix)
 
 
+def believable_times(parsed: Parsed, plan: Plan) -> pl.Series:
+    """Return the times of a chunk that can be accepted, in its order."""
+    times = _make_all(parsed, plan.only({"timestamp"}), [])[0]["timestamp"]
+    believable = times.is_between(plan.earliest, plan.latest)
+    return times if believable.all(ignore_nulls=False) else times.filter(believable)
+
+
 def _make_all(parsed: Parsed, plan: Plan, issues: list[_Issue]) -> tuple[dict[str, pl.Series], set[str]]:
     made: dict[str, pl.Series] = {}
     changed: set[str] = set()

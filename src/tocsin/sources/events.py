@@ -19,7 +19,7 @@ from tocsin.sources.mapping import Mapping, as_instant, load_mapping
 from tocsin.sources.order import MEMORY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -78,10 +78,11 @@ class Events:
         self,
         name: str,
         store: Store,
-        rejects: Rejects,
-        counts: Counts,
+        rejects: Callable[[], Rejects],
         mapping: Mapping,
         *,
+        read: int,
+        skipped: int,
         recognised: bool,
         lateness: timedelta,
     ) -> None:
@@ -89,9 +90,9 @@ class Events:
         self.mapping = mapping
         self.recognised = recognised
         self.lateness = lateness
-        self.counts = counts
         self._store = store
         self._rejects = rejects
+        self._read, self._skipped = read, skipped
 
     def __repr__(self) -> str:
         """Name, size and columns."""
@@ -101,6 +102,12 @@ class Events:
     def __len__(self) -> int:
         """Return the number of accepted events."""
         return self.counts.accepted
+
+    @property
+    def counts(self) -> Counts:
+        """How many records there were, and what became of them; reads the source if nothing has yet read it to its end."""
+        rejects = self._rejects()
+        return Counts(self._read, self._store.rows, rejects.rows, rejects.cells, self._skipped)
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -113,12 +120,12 @@ class Events:
 
         The first 100,000 are kept; `counts` is exact. Values are as the source has them: escape them before showing.
         """
-        return self._rejects.frame()
+        return self._rejects().frame()
 
     @property
     def reject_reasons(self) -> dict[str, int]:
         """How often each reason occurred, commonest first (exact)."""
-        return dict(self._rejects.reasons.most_common())
+        return dict(self._rejects().reasons.most_common())
 
     def batches(
         self,
@@ -252,8 +259,9 @@ def read(
         result.name,
         result.store,
         result.rejects,
-        Counts(result.read, result.store.rows, result.rejects.rows, result.rejects.cells, result.skipped),
         result.mapping,
+        read=result.read,
+        skipped=result.skipped,
         recognised=result.recognised,
         lateness=lateness if lateness is not None else result.mapping.lateness,
     )

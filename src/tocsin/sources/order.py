@@ -37,7 +37,11 @@ class Store(Protocol):
     """Accepted rows at rest."""
 
     schema: dict[str, pl.DataType]
-    rows: int
+
+    @property
+    def rows(self) -> int:
+        """How many they are."""
+        ...
 
     def batches(
         self, columns: Sequence[str], size: int, since: datetime | None, until: datetime | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -39,7 +40,7 @@ class Result:
 
     name: str
     store: Store
-    rejects: Rejects
+    rejects: Callable[[], Rejects]
     mapping: Mapping
     recognised: bool
     read: int
@@ -137,7 +138,9 @@ class _Sink:
         self._collector.add(frame)
 
     def result(self, name: str, mapping: Mapping, *, recognised: bool) -> Result:
-        return Result(name, self._collector.finish(), self.rejects, mapping, recognised, self.read, self.skipped)
+        return Result(
+            name, self._collector.finish(), lambda: self.rejects, mapping, recognised, self.read, self.skipped
+        )
 
 
 def stop_if_strict(rejects: Rejects, options: Options) -> None:
@@ -237,13 +240,13 @@ class TableReader:
 
 
 class ParquetReader:
-    """Parquet files: kept where they are when in time order, else spilled and sorted."""
+    """Parquet files: kept where they are when in time order, else read once, spilled and sorted."""
 
     def __init__(self, inputs: list[Input], name: str, options: Options) -> None:
         self._inputs, self._name, self._options = inputs, name, options
 
     def read(self) -> Result:
-        """Validate every file once."""
+        """Read the times of every file, and all rows where they have to be sorted."""
         options = self._options
         schema = self._schema()
         mapping, recognised = _mapping_for(list(schema), options)
@@ -252,23 +255,28 @@ class ParquetReader:
             (f for _, f in parquet.slices(self._inputs[0].path, rows=_SAMPLE_ROWS)), pl.DataFrame(schema=schema)
         )
         plan = _plan(mapping, dict.fromkeys(schema, AS_IS), sample, name, options, fixed=True)
-        rejects = Rejects()
         several = len(self._inputs) > 1
-        parts = [parquet.Part(i.path, i.name, f"{name}/{i.name}" if several else name) for i in self._inputs]
-        changed: set[str] = set()
-        types: dict[str, pl.DataType] = {}
-        with progress(name, sum(i.size_bytes for i in self._inputs), enabled=options.progress) as tick:
+        parts = [parquet.Part.of(i.path, i.name, f"{name}/{i.name}" if several else name) for i in self._inputs]
+        store = parquet.ParquetStore(
+            parts, plan, _types(plan, schema), lambda rejects: stop_if_strict(rejects, options)
+        )
+        total_bytes = sum(i.size_bytes for i in self._inputs)
+
+        def rejects() -> Rejects:
+            with progress(name, total_bytes, enabled=options.progress) as tick:
+                return store.verdict(tick).rejects
+
+        kept: Store = store
+        if options.by_time:
             for part in parts:
-                part_changed, part_types = parquet.inspect(part, plan, rejects, tick)
-                changed |= part_changed
-                types |= {k: v for k, v in part_types.items() if k not in types}
-                stop_if_strict(rejects, options)
-        types = types or _empty_types(plan)
-        read_rows = sum(p.rows for p in parts)
-        store: Store = parquet.ParquetStore(_in_time_order(parts) if options.by_time else parts, plan, changed, types)
-        if options.by_time and not _follow(_in_time_order(parts)):
-            store = _sorted_copy(parquet.ParquetStore(parts, plan, changed, types), options)
-        return Result(name, store, rejects, mapping, recognised, read_rows, 0)
+                part.read_times(plan)
+            parts.sort(key=_times_of)
+            if not _follow(parts):
+                with progress(name, total_bytes, enabled=options.progress) as tick:
+                    kept = _sorted_copy(store, options, tick)
+        if options.strict:
+            rejects()
+        return Result(name, kept, rejects, mapping, recognised, sum(p.rows for p in parts), 0)
 
     def _schema(self) -> dict[str, pl.DataType]:
         schema: dict[str, pl.DataType] = {}
@@ -285,24 +293,26 @@ class ParquetReader:
         return schema
 
 
-def _empty_types(plan: Plan) -> dict[str, pl.DataType]:
-    nothing = Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64))
+def _types(plan: Plan, schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
+    nothing = Parsed(pl.DataFrame(schema=schema), pl.Series(dtype=pl.Int64))
     return dict(clean(nothing, plan, "", Rejects(), prefix="").frame.schema)
 
 
-def _in_time_order(parts: list[parquet.Part]) -> list[parquet.Part]:
-    return sorted((p for p in parts if p.low is not None), key=lambda p: (p.low, p.high))
+def _times_of(part: parquet.Part) -> tuple[datetime, datetime]:
+    never = datetime.max.replace(tzinfo=UTC)
+    return (part.low or never, part.high or never)
 
 
 def _follow(parts: list[parquet.Part]) -> bool:
-    ordered = all(p.in_order for p in parts)
-    return ordered and all(a.high <= b.low for a, b in pairwise(parts) if a.high and b.low)
+    times = [_times_of(p) for p in parts]
+    return all(p.in_order for p in parts) and all(a[1] <= b[0] for a, b in pairwise(times))
 
 
-def _sorted_copy(store: parquet.ParquetStore, options: Options) -> Store:
+def _sorted_copy(store: parquet.ParquetStore, options: Options, tick: Tick) -> Store:
     collector = Collector(by_time=True, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1))
     for frame in store.batches(list(store.schema), _TABLE_ROWS // 2, None, None):
         collector.add(frame)
+        tick(len(frame))
     return collector.finish()
 
 
