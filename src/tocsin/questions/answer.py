@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import polars as pl
 
+MOST_MORE = 1_000
+"""Rows of each further table that `to_dict` gives; it says how many there are."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -58,7 +61,10 @@ class Answer:
             "notes": list(self.notes),
             "facts": plain(dict(self.facts)),
             "table": plain(self.table.to_dicts()),
-            "more": {caption: plain(frame.to_dicts()) for caption, frame in self.more.items()},
+            "more": {
+                caption: {"rows": frame.height, "first": plain(frame.head(MOST_MORE).to_dicts())}
+                for caption, frame in self.more.items()
+            },
             "chart": None
             if self.chart is None or self.empty
             else {"kind": self.chart.kind, "title": self.chart.title, "data": plain(self.chart.data.to_dicts())},
@@ -91,7 +97,7 @@ class Answer:
         """Return all tables by caption; the chart's own data last, where it is none of them."""
         tables = {"Answer": self.table, **self.more}
         if self.chart is not None and not any(self.chart.data.equals(t) for t in tables.values()):
-            tables[f"The chart's data: {self.chart.title}"] = self.chart.data
+            tables["The chart's data"] = self.chart.data
         return tables
 
     def _repr_html_(self) -> str:

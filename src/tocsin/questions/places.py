@@ -15,7 +15,7 @@ from tocsin.errors import TableError
 from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
 from tocsin.questions.watch import BATCH_ROWS, Watch
-from tocsin.rules.login import TRAVEL_SPEED, UNCERTAINTY_KM, plane_distance_km
+from tocsin.rules.travel import TRAVEL_SPEED, UNCERTAINTY_KM, plane_distance_km
 from tocsin.views import MOST_POINTS, Chart
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def fastest_travellers(
 
     Only entities count that have located events and none outside ``never_outside`` (empty: everybody). Speeds are the
     scores of the shipped rule ``login.travel-speed``: the distance by the formula "spherical Earth projected to a plane",
-    less ``uncertainty_km``, over the time between the two events (at least a second). 0 gives the plain rate of travel
+    less ``uncertainty_km``, over the time between the two events (at least a second); events from an address that four
+    users or more share take no part. 0 gives the plain rate of travel
     that the challenge asks for; but geo tables place neighbours tens of kilometres apart, so short hops then win.
 
     Raises:
@@ -139,12 +140,14 @@ def fastest_travellers(
     if n < 1 or uncertainty_km < 0:
         raise TableError("fastest_travellers: n is at least 1 and uncertainty_km at least 0.")
     stayed, rule = _stayed(events, known, never_outside, by), _travel_rule(uncertainty_km, by)
+    where = pl.col(by).is_not_null()
+    if stayed is not None:
+        where &= pl.col(by).cast(pl.String).is_in(stayed["entity"].implode())
     best = pl.DataFrame()
-    for piece in Watch(rule, events, known, pl.lit(value=True)):
+    for piece in Watch(rule, events, known, where):
         if piece.width:
             rows = piece.filter(pl.col("@score").is_not_null()).with_columns(pl.col(by).cast(pl.String))
             rows = rows if since is None else rows.filter(pl.col("timestamp") >= since)
-            rows = rows if stayed is None else rows.join(stayed, left_on=by, right_on="entity", how="semi")
             best = pl.concat([best, rows], how="diagonal") if best.width else rows
             best = best.sort(["@score", "timestamp", "event_id"], descending=[True, False, False]).unique(by, keep="first", maintain_order=True)
     return _travel_answer(best, rule.entity, never_outside, n, uncertainty_km, stayed)
@@ -175,13 +178,14 @@ def _travel_answer(
     definition = (
         f"Entities ({by}): {who}" + ("" if stayed is None else f" ({stayed.height:,} of them)") + ". km_h is the highest speed between two "
         "consecutive located events of one entity: the distance by the formula \"spherical Earth projected to a plane\", less "
-        f"{uncertainty_km:g} km for the inaccuracy of geo tables, over the hours between them (at least a second). km is the whole distance."
+        f"{uncertainty_km:g} km for the inaccuracy of geo tables, over the hours between them (at least a second). Events from an address that four or more share take no part. km is the whole distance."
     )
     if not best.width or not best.height:
         return Answer(title, definition, pl.DataFrame(schema={"entity": pl.String, "km_h": pl.Float64}), empty="Nobody has two located events.")
     ends = [pl.col(c) for c in ("@prev.src_latitude", "@prev.src_longitude", "src_latitude", "src_longitude")]
     city = pl.col("src_city") if "src_city" in best.columns else pl.lit(None, pl.String)
-    rows = best.head(n).select(
+    moved = best.filter(pl.col("@score") > 0)
+    rows = moved.head(n).select(
         entity=by, km_h="@score", km=plane_distance_km(*ends),
         hours=(pl.col("timestamp") - pl.col("@prev.timestamp")).dt.total_microseconds() / 3_600_000_000,
         from_time="@prev.timestamp", to_time="timestamp", from_ip=pl.col("@prev.src_ip"), to_ip=pl.col("src_ip"), to_city=city,
@@ -189,10 +193,11 @@ def _travel_answer(
     )  # fmt: skip
     drawn = rows.head(DRAWN_JOURNEYS).with_columns(label=pl.format("{}: {} km/h", "entity", pl.col("km_h").round(0).cast(pl.Int64)))
     chart = Chart("travel", title, drawn.select("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"))
-    notes = []
-    if rows.height and rows["km_h"][0] == 0:
-        notes.append("No journey is longer than the uncertainty: every speed is 0.")
-    return Answer(title, definition, rows, tuple(notes), chart=chart, facts={"ranked": best.height})
+    facts = {"entities": best.height, "moved": moved.height}
+    if not rows.height:
+        return Answer(title, definition, rows, facts=facts, empty=f"None of {best.height:,} entities ever moved further than {uncertainty_km:g} km.")
+    notes = (f"{best.height - moved.height:,} entities never moved further than {uncertainty_km:g} km; their speed is 0.",)
+    return Answer(title, definition, rows, notes, chart=chart, facts=facts)
 
 
 def world_map(

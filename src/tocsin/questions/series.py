@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import duration_us, instant_us, moment
-from tocsin.detection import Detection, ref, score, value
+from tocsin.detection import Detection, ref, ref_name, score, value
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.fits import Population, own_history
 from tocsin.measures import Count, Distinct, Sum
 from tocsin.questions.answer import Answer
 from tocsin.questions.binning import bins, drawn
-from tocsin.questions.watch import BAND, Watch, band, calendar_of, fires_at, shipped, with_band, with_times
+from tocsin.questions.watch import BAND, Watch, band, calendar_of, centre_of, fires_at, shipped, with_band, with_times
 from tocsin.readable import against_words, condition_words, measure_words, readable
 from tocsin.views import Chart, thinned
 
@@ -81,16 +81,17 @@ def series(
     if detection.windowed:
         rows = watch.by_window()
         _must_have(rows, entity, watch)
-        return _of_windows(_filled(rows, detection, gaps), detection, entity, since)
+        return of_windows(_filled(rows, detection, gaps), detection, entity, since)
     rows = watch.collect()
     _must_have(rows, entity, watch)
-    return _of_events(rows, detection, entity, since)
+    return of_events(rows, detection, entity, since)
 
 
 def _must_have(rows: pl.DataFrame, entity: str, watch: Watch) -> None:
     if not rows.height:
         kind = watch.detection.entity
-        hint = did_you_mean(entity, watch.names[:50_000])
+        names = watch.names
+        hint = "" if entity in names else did_you_mean(entity, names[:50_000])
         raise RuleError(f'No event of {kind} "{entity}" takes part in {watch.detection.id}.{hint}')
 
 
@@ -110,12 +111,15 @@ def _filled(rows: pl.DataFrame, detection: Detection, gaps: Sequence[tuple[datet
     return with_times(joined, calendar)
 
 
-def _of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: datetime | None) -> Answer:
+def of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: datetime | None) -> Answer:
+    """Return the answer about windows that a `Watch` has reduced."""
     limits = fires_at(detection, rows)
     told = band(detection, rows.with_columns(limits))
     if since is not None:
         told = told.filter(pl.col("end") > since)
-    n = pl.col("@ref.n").cast(pl.Int64) if "@ref.n" in told.columns else pl.lit(None, pl.Int64)
+    centre = centre_of(detection)
+    count = ref_name(next(iter(detection.fits), ""), "n")
+    n = pl.col(count).cast(pl.Int64) if count in told.columns else pl.lit(None, pl.Int64)
     table = told.select(
         "start", "end", "events", value=pl.col("@value").cast(pl.Float64), baseline="baseline", low="low", high="high",
         baseline_n=n, fires_above="limit", score="@score", fired="@fired", fired_at="fired_at",
@@ -126,7 +130,7 @@ def _of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: da
     title = f"{detection.id}: {entity} by {word} ({per.zone})"
     definition = (
         f"{_capital(measure_words(detection.measure))} of {detection.entity} {entity}, compared with "
-        f"{against_words(detection.against)}; score {readable(detection.score)}, fires when {condition_words(detection.when)}. "
+        f"{against_words(detection)}; score {readable(detection.score)}, fires when {condition_words(detection.when)}. "
         f"{table.height:,} windows, of which it fired in {fired:,}. The baseline of a window reads earlier windows only."
     )
     notes = _series_notes(table, detection)
@@ -137,7 +141,7 @@ def _of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: da
     )
     words = {
         "value": "value of the window",
-        "baseline": "baseline" if not _centre(detection) else f"baseline: {_centre(detection)}",
+        "baseline": f"baseline: {centre.removeprefix('@ref.')}" if centre else "baseline",
         "band": f"baseline ± {BAND:g} sd",
         "limit": f"fires where {condition_words(detection.when)}",
     }
@@ -160,18 +164,14 @@ def _series_notes(table: pl.DataFrame, detection: Detection) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _centre(detection: Detection) -> str:
-    columns = getattr(detection.against, "columns", ())
-    return next((c for c in ("mean", "median", "limit") if c in columns), "")
-
-
 def _unit(detection: Detection) -> str:
     name = {"Count": "events", "Sum": "sum", "Distinct": "distinct values"}.get(type(detection.measure).__name__, "value")
     column = getattr(detection.measure, "column", "")
     return f"{name} of {column}" if column else name
 
 
-def _of_events(rows: pl.DataFrame, detection: Detection, entity: str, since: datetime | None) -> Answer:
+def of_events(rows: pl.DataFrame, detection: Detection, entity: str, since: datetime | None) -> Answer:
+    """Return the answer about single events that a `Watch` has handed out."""
     told = rows.sort("timestamp", maintain_order=True)
     if since is not None:
         told = told.filter(pl.col("timestamp") >= since)
@@ -184,7 +184,7 @@ def _of_events(rows: pl.DataFrame, detection: Detection, entity: str, since: dat
     fired = int(table["fired"].sum())
     title = f"{detection.id}: {entity}, event by event"
     definition = (
-        f"Score {readable(detection.score)} of each of the {table.height:,} events of {detection.entity} {entity} that take part; "
+        f"The score of each of the {table.height:,} events of {detection.entity} {entity} that take part in: {detection.title}; "
         f"measure: {measure_words(detection.measure)}; fires when {condition_words(detection.when)}. It fired at {fired:,} events."
     )
     if not table.height:
@@ -238,11 +238,11 @@ def population(
     inside = (pl.col("timestamp") >= begin) & (pl.col("timestamp") < end)
     watch = Watch(detection, events, refs, inside, until=end, gaps=gaps)
     rows = watch.by_window(detection.entity)
-    about = f"{measure_words(detection.measure)}, compared with {against_words(detection.against)}; fires when {condition_words(detection.when)}"
+    about = f"{measure_words(detection.measure)}, compared with {against_words(detection)}; fires when {condition_words(detection.when)}"
     if not rows.height:
         return Answer(title, f"{_capital(about)}.", rows, empty="No event takes part in this rule in that window.")
     told = band(detection, rows.with_columns(fires_at(detection, rows)))
-    shared = isinstance(detection.against, Population)
+    shared = all(isinstance(fit, Population) for fit in detection.fits.values())
     what = "value" if shared else "score"
     table = told.select(
         entity=pl.col(detection.entity).cast(pl.String), value=pl.col("@value").cast(pl.Float64), baseline="baseline", fires_above="limit",

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import instant_us
+from tocsin.detection import ref_name
 from tocsin.engine import End, Engine
 from tocsin.engine.arrive import in_order
 from tocsin.engine.findings import sign
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tocsin.calendars import Calendar
     from tocsin.detection import Detection
+    from tocsin.fits import Fit
     from tocsin.references import References
     from tocsin.sources import Events
 
@@ -49,13 +51,27 @@ def shipped(rule: Detection | str) -> Detection:
 
 
 def with_band(detection: Detection) -> Detection:
-    """Return the detection with a fit that also tells centre and spread; score and condition are the same."""
-    against = detection.against
-    if not isinstance(against, OwnHistory | Population):
+    """Return the detection with fits that also tell centre and spread; score and condition are the same."""
+    wider = {name: _wider(fit) for name, fit in detection.fits.items()}
+    if not wider:
         return detection
-    wanted = {*against.stats} | ({"median", "mad"} if "median" in against.stats and "mean" not in against.stats else {"mean", "sd"})
-    stats = tuple(s for s in STATS if s in wanted)
-    return dataclasses.replace(detection, against=dataclasses.replace(against, stats=stats))
+    return dataclasses.replace(detection, against=wider[""] if "" in wider else wider)
+
+
+def _wider(fit: Fit) -> Fit:
+    if not isinstance(fit, OwnHistory | Population):
+        return fit
+    wanted = {*fit.stats} | ({"median", "mad"} if "median" in fit.stats and "mean" not in fit.stats else {"mean", "sd"})
+    return dataclasses.replace(fit, stats=tuple(s for s in STATS if s in wanted))
+
+
+def centre_of(detection: Detection) -> str:
+    """Return the column of the rule's first fit that its values lie around: `@ref.mean`, or "" where it has none."""
+    for name, fit in detection.fits.items():
+        for column in ("mean", "median", "limit"):
+            if column in fit.columns:
+                return ref_name(name, column)
+    return ""
 
 
 class Watch:
@@ -130,17 +146,18 @@ class Watch:
 
         Memory holds windows, not events.
         """
-        calendar = calendar_of(self.detection)
-        parts = [self._reduced(p, calendar, keys) for p in self if p.width]
+        parts = [self.windows_of(piece, self.detection, *keys) for piece in self if piece.width]
         return _merged(pl.concat(parts, how="diagonal"), keys, self.detection) if parts else pl.DataFrame()
 
-    def _reduced(self, piece: pl.DataFrame, calendar: Calendar, keys: Sequence[str]) -> pl.DataFrame:
-        number = calendar.number(piece["timestamp"].dt.epoch("us").to_numpy())
+    @staticmethod
+    def windows_of(piece: pl.DataFrame, detection: Detection, *keys: str) -> pl.DataFrame:
+        """Return the same of events that were handed out."""
+        number = calendar_of(detection).number(piece["timestamp"].dt.epoch("us").to_numpy())
         rows = piece.with_columns(
             pl.Series("@window", number, dtype=pl.Int64), events=pl.lit(1, pl.Int64),
             fired_at=pl.when("@fired").then("timestamp"),
         )  # fmt: skip
-        return _merged(rows, keys, self.detection)
+        return _merged(rows, keys, detection)
 
 
 def _without(waiting: pl.DataFrame, trace: pl.DataFrame) -> pl.DataFrame:
@@ -202,17 +219,14 @@ def fires_at(detection: Detection, rows: pl.DataFrame) -> pl.Series:
 
 def band(detection: Detection, rows: pl.DataFrame) -> pl.DataFrame:
     """Add `baseline`, `low` and `high`: centre and spread of what the rows were compared with, null where unknown."""
-    have = set(rows.columns)
-    centre, spread, scale = None, None, BAND
-    if "@ref.mean" in have:
-        centre, spread = "@ref.mean", "@ref.sd"
-    elif "@ref.median" in have:
-        centre, spread, scale = "@ref.median", "@ref.mad", BAND * MAD_TO_SD
-    elif "@ref.limit" in have:
-        centre = "@ref.limit"
-    floor = pl.lit(0.0) if isinstance(detection.measure, Count | Sum | Distinct) else pl.lit(-np.inf)
-    middle = pl.col(centre) if centre else pl.lit(None, pl.Float64)
-    half = pl.col(spread) * scale if spread in have else pl.lit(None, pl.Float64)
-    return rows.with_columns(
-        baseline=middle, low=pl.max_horizontal(middle - half, floor + half * 0), high=middle + half
-    )  # fmt: skip
+    centre, scale = centre_of(detection), BAND
+    spread = centre.replace("mean", "sd")
+    if centre.endswith("median"):
+        spread, scale = centre.replace("median", "mad"), BAND * MAD_TO_SD
+    nothing = pl.lit(None, pl.Float64)
+    middle = pl.col(centre) if centre in rows.columns else nothing
+    half = pl.col(spread) * scale if spread in rows.columns and spread != centre else nothing
+    low = middle - half
+    if isinstance(detection.measure, Count | Sum | Distinct):
+        low = pl.when(low < 0).then(0.0).otherwise(low)
+    return rows.with_columns(baseline=middle, low=low, high=middle + half)

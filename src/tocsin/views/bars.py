@@ -70,13 +70,12 @@ def _name_rows(made: go.Figure, chart: Chart) -> None:
 
 
 def changes(chart: Chart) -> go.Figure:
-    """Draw each row's change with its interval; rows of one verdict share a colour and a symbol."""
+    """Draw each row's change with its interval; rows of one verdict share a colour and a symbol, the first of `verdicts` the loudest."""
     rows = chart.data.with_row_index("row")
     made = figure(chart.title, chart.x, chart.y, height=max(260, 150 + ROW_HEIGHT * rows.height))
-    shown = {"significant": (RED, "diamond"), "not significant": (GREY, "circle")}
-    for i, verdict in enumerate(rows["verdict"].unique(maintain_order=True).to_list()):
+    for i, verdict in enumerate(chart.words["verdicts"]):
         mine = rows.filter(rows["verdict"] == verdict)
-        colour, symbol = shown.get(verdict, ((BLUE, ORANGE, SKY)[i % 3], "square"))
+        colour, symbol = ((RED, "diamond"), (ORANGE, "square"), (GREY, "circle"))[i % 3]
         change = mine["change"].to_list()
         made.add_scatter(
             x=change, y=mine["row"].to_list(), mode="markers", name=label(verdict),
@@ -92,9 +91,9 @@ def changes(chart: Chart) -> go.Figure:
     if chart.words.get("band"):
         low, high = chart.words["band"]
         made.add_vrect(x0=low, x1=high, fillcolor=SKY, opacity=0.18, line_width=0)
-        made.add_annotation(
-            x=high, y=0, yref="paper", yanchor="bottom", text=label(chart.words["band_name"], 60), showarrow=False,
-            xanchor="left", xshift=4, font={"color": BLUE},
+        made.add_scatter(
+            x=[None], y=[None], mode="markers", marker={"color": SKY, "opacity": 0.4, "symbol": "square", "size": 14},
+            name=label(chart.words["band_name"], 60),
         )  # fmt: skip
     _name_rows(made, chart)
     return made
@@ -115,4 +114,5 @@ def fitted(chart: Chart) -> go.Figure:
     )  # fmt: skip
     for words, where in chart.marks.items():
         line_at(made, where, words, colour=GREY)
+    made.update_yaxes(rangemode="tozero")
     return made

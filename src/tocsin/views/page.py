@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 200
 """Rows of a table that a page shows; it says how many there are."""
-LONGEST_CELL = 300
+LONG_CELL, LONGEST_CELL = 48, 300
+"""Longer text is broken into lines, still longer text is cut."""
 _START: Final = """
 const spec = JSON.parse(document.getElementById("figure-data").textContent);
 const box = document.getElementById("figure");
@@ -45,6 +46,8 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid rgba(128,128,128,.3); text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
+td.l { white-space: normal; min-width: 24em; }
 td.n, th.n { text-align: right; }
 footer, .note { color: #7b818b; font-size: 14px; }
 """
@@ -90,7 +93,7 @@ def table(frame: pl.DataFrame, caption: str, most_rows: int = MOST_ROWS) -> str:
         for name, n in zip(frame.columns, numbers, strict=True)
     )
     rows = "\n".join(
-        "<tr>" + "".join(f"<td{_right(n)}>{html.escape(cell(v))}</td>" for v, n in zip(row, numbers, strict=True)) + "</tr>"
+        "<tr>" + "".join(_cell(cell(v), numeric=n) for v, n in zip(row, numbers, strict=True)) + "</tr>"
         for row in frame.head(most_rows).iter_rows()
     )  # fmt: skip
     more = f" (the first {most_rows:,} of {frame.height:,} rows)" if frame.height > most_rows else ""
@@ -102,6 +105,11 @@ def table(frame: pl.DataFrame, caption: str, most_rows: int = MOST_ROWS) -> str:
 
 def _right(numeric: bool) -> str:
     return ' class="n"' if numeric else ""
+
+
+def _cell(text: str, *, numeric: bool) -> str:
+    kind = _right(numeric) or (' class="l"' if len(text) > LONG_CELL else "")
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def fragment(title: str, definition: str, notes: Sequence[str], empty: str, tables: Mapping[str, pl.DataFrame]) -> str:

@@ -86,6 +86,7 @@ def hours(chart: Chart) -> go.Figure:
 def _clock(domain: dict[str, list[float]]) -> dict[str, object]:
     return {
         "domain": domain,
+        "barmode": "overlay",
         "bgcolor": "rgba(0,0,0,0)",
         "angularaxis": {
             "direction": "clockwise", "rotation": 90, "tickmode": "array", "tickvals": [0, 45, 90, 135, 180, 225, 270, 315],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tocsin.views.chart import Chart
 
 SOUTH, NORTH = -60.0, 84.0
+HEIGHT, LEGEND_ROW = 476, 20
 LEAST_SIZE, MOST_SIZE = 6.0, 34.0
 STEPS = 48
 """Straight pieces that a great circle is drawn with."""
@@ -41,7 +42,7 @@ def land() -> tuple[Line, Line]:
 
 
 def _base(chart: Chart) -> go.Figure:
-    made = figure(chart.title, height=560)
+    made = figure(chart.title, height=HEIGHT)
     x, y = land()
     made.add_scatter(
         x=x, y=y, mode="lines", fill="toself", fillcolor=LAND, line={"color": TEXT, "width": 0.5}, hoverinfo="skip",
@@ -95,9 +96,9 @@ def journeys(chart: Chart) -> go.Figure:
             marker={"color": colour, "size": 8, "symbol": ["circle-open", "circle"]}, showlegend=False, hoverinfo="skip",
         )  # fmt: skip
     made.update_layout(
-        legend={"orientation": "v", "x": 0, "y": -0.12, "yanchor": "top"},
-        height=600 + 20 * chart.data.height,
-        margin={"b": 70 + 21 * chart.data.height},
+        legend={"orientation": "v", "x": 0, "y": -0.1, "yanchor": "top"},
+        height=HEIGHT + LEGEND_ROW * (chart.data.height + 1),
+        margin={"b": 56 + LEGEND_ROW * (chart.data.height + 1)},
     )
     return made
 
