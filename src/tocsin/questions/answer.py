@@ -109,7 +109,7 @@ class Answer:
 
     def _ipython_display_(self) -> None:
         """Show heading and tables, then the figure; a notebook calls this by itself."""
-        from IPython.display import HTML, display  # type: ignore[import-not-found]
+        from IPython.display import HTML, display
 
         display(HTML(self._repr_html_()))
         if self.chart is not None and not self.empty:

@@ -41,7 +41,7 @@ def bins(values: Floats, counts: NDArray[np.int64], *, whole: bool) -> pl.DataFr
     low, high = float(values[0]), float(values[-1])
     most = exact_quantile(values, counts, 0.999)
     cap = most + (most - low) + 1
-    top = high if high <= cap else cap
+    top = min(high, cap)
     if whole:
         width = max(1.0, math.ceil((top - low + 1) / MOST_BINS))
         edges = low - 0.5 + width * np.arange(math.ceil((top - low + 1) / width) + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from tocsin.calendars import HOUR, Calendar, instant_us, moment
+from tocsin.calendars import Calendar, instant_us, moment
 from tocsin.errors import SourceError
 from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
@@ -33,7 +33,8 @@ BLOCK_CELLS = 20_000_000
 """Numbers of the matrix of entities by days that are in memory at a time."""
 LEAST_DAYS = 4
 SIGNIFICANT = 0.05
-UNLIKE, CHANGED, STEADY = "unlike the rest", "changed, as others did", "not significant"
+UNLIKE, CHANGED, STEADY = "changed, unlike the rest", "changed", "not significant"
+VERDICTS = (UNLIKE, CHANGED, STEADY)
 
 
 def largest_changes(
@@ -63,13 +64,17 @@ def largest_changes(
     calendar = Calendar(per, zone)
     days, names, sums = _sums(events, column, by, calendar, on)
     if len(days) < LEAST_DAYS:
-        raise SourceError(f"{events.name} has {len(days)} complete windows of {per} in {zone}; comparing needs at least {LEAST_DAYS}.")
+        raise SourceError(
+            f"{events.name} has {len(days)} complete windows of {per} in {zone}; comparing needs at least {LEAST_DAYS}."
+        )
     missing = sorted({w for a, b in gaps for w in calendar.touched(instant_us(a), instant_us(b))})
     number = int(calendar.number(np.array([instant_us(split)], np.int64))[0]) if split else days[len(days) // 2]
     at = number - days[0]
-    left, right = (sum(d not in missing for d in part) for part in (days[:max(at, 0)], days[max(at, 0):]))
+    left, right = (sum(d not in missing for d in part) for part in (days[: max(at, 0)], days[max(at, 0) :]))
     if min(left, right) < 2:
-        raise SourceError(f"The split leaves {left} complete windows before and {right} after; both sides need at least two.")
+        raise SourceError(
+            f"The split leaves {left} complete windows before and {right} after; both sides need at least two."
+        )
     table = _judged(names, sums, days, at, missing)
     return _answer(table, events, column, by, calendar, days, at, n)
 
@@ -90,7 +95,11 @@ def _sums(
         ends.append((int(t.min()), int(t.max())))  # type: ignore[arg-type]
         rows = batch.with_columns(pl.Series("@day", calendar.number(t.to_numpy()), dtype=pl.Int64))
         rows = (rows if on is None else rows.filter(on)).filter(pl.col(by).is_not_null())
-        counted = rows.select(entity=pl.col(by).cast(pl.String), day="@day", x=value).group_by("entity", "day").agg(pl.col("x").sum())
+        counted = (
+            rows.select(entity=pl.col(by).cast(pl.String), day="@day", x=value)
+            .group_by("entity", "day")
+            .agg(pl.col("x").sum())
+        )
         parts = [pl.concat([*parts, counted]).group_by("entity", "day").agg(pl.col("x").sum())]
     if not parts:
         return range(0), pl.Series([], dtype=pl.String), pl.DataFrame()
@@ -107,15 +116,21 @@ def _value(events: Events, column: str) -> pl.Expr:
     if isinstance(dtype, pl.List):
         return pl.col(column).list.len().fill_null(0).cast(pl.Float64)
     if not dtype.is_numeric():
-        raise SourceError(f"{column} holds {dtype}: there is nothing to sum. Name a numeric or a list column, or \"\" for events.")
+        raise SourceError(
+            f'{column} holds {dtype}: there is nothing to sum. Name a numeric or a list column, or "" for events.'
+        )
     return pl.col(column).cast(pl.Float64).fill_nan(None)
 
 
 def _complete(calendar: Calendar, first: int, last: int) -> range:
-    """Return the windows that the data covers: the first and last count if events begin and end within an hour of theirs."""
+    """Return the windows that the data covers.
+
+    The first and the last count if events begin, or end, within a twenty-fourth of a window (an hour of a day) of theirs.
+    """
     low, high = calendar.number(np.array([first, last], np.int64)).tolist()
-    low += first - calendar.begin(low) > HOUR
-    high -= calendar.begin(high + 1) - last > HOUR
+    edges = [calendar.begin(n) for n in (low, low + 1, high, high + 1)]
+    low += first - edges[0] > (edges[1] - edges[0]) // 24
+    high -= edges[3] - last > (edges[3] - edges[2]) // 24
     return range(int(low), int(high) + 1)
 
 
@@ -153,7 +168,10 @@ def _judged(names: pl.Series, sums: pl.DataFrame, days: range, at: int, missing:
         .when(pl.col("q") <= SIGNIFICANT).then(pl.lit(CHANGED))
         .otherwise(pl.lit(STEADY))
     )  # fmt: skip
-    return frame.select("entity", verdict.alias("verdict"), pl.exclude("entity")).sort(["change", "entity"], descending=[True, False], nulls_last=True)
+    first = ("entity", "change", "q", "q_unlike")
+    return frame.select(*first, verdict.alias("verdict"), pl.exclude(*first)).sort(
+        ["change", "entity"], descending=[True, False], nulls_last=True
+    )
 
 
 def _answer(
@@ -162,22 +180,27 @@ def _answer(
     word = {"1d": "day", "1h": "hour", "1w": "week", "1mo": "month"}[calendar.per]
     what = column or "events"
     named = table.rename({c: f"{c}_per_{word}" for c in ("before", "after", "change", "low", "high")})
-    when = {name: moment(calendar.begin(d)) for name, d in (("from", days.start), ("split", days.start + at), ("to", days.stop))}
+    when = {
+        name: moment(calendar.begin(d))
+        for name, d in (("from", days.start), ("split", days.start + at), ("to", days.stop))
+    }
     title = f"Whose {what} per {word} grew most?"
-    unlike, changed = ((table["verdict"] == v).sum() for v in (UNLIKE, CHANGED))
+    unlike, changed = (int((table["verdict"] == v).sum()) for v in (UNLIKE, CHANGED))
     definition = (
-        f"Sums of {what} per {word} ({calendar.zone}) of {table.height:,} {by} in the events of {events.name}, zeros included: the mean of "
+        f"Sums of {what} per {word} ({calendar.zone}) of {table.height:,} {by} in {events.name}, zeros included: the mean of "
         f"the {len(days) - at} {word}s from {when['split']:%Y-%m-%d %H:%M} UTC less the mean of the {at} before. p is Welch's test over "
-        f"{word}s, q adjusts it for {table.height:,} tests, q_unlike asks whether the change (as a factor) is unlike everybody's. "
-        f"{unlike + changed:,} changed significantly (q <= {SIGNIFICANT}), {unlike:,} of them unlike the rest."
+        f"{word}s, q adjusts it for {table.height:,} tests, q_unlike asks whether the factor of the change is unlike everybody's. "
+        f"{unlike + changed:,} changed significantly (q <= {SIGNIFICANT}), {unlike:,} of them more than everybody's drift explains "
+        f"(q_unlike <= {SIGNIFICANT} too)."
     )
-    facts = {**when, "entities": table.height, "significant": int(unlike + changed), "unlike_the_rest": int(unlike)}
+    facts = {**when, "entities": table.height, "significant": unlike + changed, "unlike_the_rest": unlike}
     if not table.height:
         return Answer(title, definition, named, facts=facts, empty=f"No event has a value in {by}.")
     notes = [] if table["q_unlike"].count() else ["Fewer than four entities: nobody can be compared with the rest."]
     low, high = (float(table["change"].quantile(q) or 0.0) for q in (0.025, 0.975))
     chart = Chart(
         "changes", title, table.head(max(n, DRAWN)).select("change", "low", "high", "verdict", label="entity"),
-        x=f"change of {what} per {word}, with 95 % interval", words={"band": (low, high), "band_name": "95 % of everybody", "verdicts": (UNLIKE, CHANGED, STEADY)},
+        x=f"change of {what} per {word}, with 95 % interval",
+        words={"band": (low, high), "band_name": "95 % of everybody", "verdicts": VERDICTS},
     )  # fmt: skip
     return Answer(title, definition, named.head(n), tuple(notes), more={"Everybody": named}, chart=chart, facts=facts)

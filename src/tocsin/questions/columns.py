@@ -18,6 +18,8 @@ from tocsin.views import Chart
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from tocsin.sources import Events
 
 DRAWN_BARS = 30
@@ -49,7 +51,7 @@ def describe(events: Events, columns: str | Sequence[str] | None = None) -> Answ
     if names is not None:
         table = table.filter(pl.col("column").is_in(names))
     definition = (
-        f"Each column of the {found.rows:,} events of {events.name}: values present and missing, how many are distinct, mean and "
+        f"Each column of the {found.rows:,} events in {events.name}: values present and missing, how many are distinct, mean and "
         "sample standard deviation, quantiles by linear interpolation, and the commonest value with how often it occurs."
     )
     notes = []
@@ -70,7 +72,9 @@ def describe(events: Events, columns: str | Sequence[str] | None = None) -> Answ
     else:
         counts = table.select(label="column", count="count").head(60)
         chart = _bars("Values present in each column", counts, "events with a value")
-    return Answer(f"What is in {', '.join(names) if names else events.name}?", definition, table, tuple(notes), chart=chart)
+    return Answer(
+        f"What is in {', '.join(names) if names else events.name}?", definition, table, tuple(notes), chart=chart
+    )
 
 
 def _bars(title: str, frame: pl.DataFrame, x: str) -> Chart:
@@ -102,7 +106,7 @@ def histogram(events: Events, column: str, *, limit: float | None = 0.999, on: p
     title = f"How is {column} distributed?"
     n = int(counts.sum())
     chosen = "" if on is None else " that were chosen"
-    definition = f"{n:,} values of {column} in the events of {events.name}{chosen}; {missing:,} events have none and are left out."
+    definition = f"{n:,} values of {column} in {events.name}{chosen}; {missing:,} events have none and are left out."
     frame = bins(values, counts, whole=dtype.is_integer())
     table = frame.with_columns(share=pl.col("count") / max(n, 1))
     if dtype.is_integer():  # both ends belong to the bin
@@ -112,7 +116,12 @@ def histogram(events: Events, column: str, *, limit: float | None = 0.999, on: p
         definition += " A bin holds its lower end and not its upper one; the last holds both."
     if not n:
         return Answer(title, definition, table, empty=f"No event has a value in {column}.")
-    facts: dict[str, float] = {"n": n, "min": float(values[0]), "max": float(values[-1]), "mean": float(np.average(values, weights=counts))}
+    facts: dict[str, float] = {
+        "n": n,
+        "min": float(values[0]),
+        "max": float(values[-1]),
+        "mean": float(np.average(values, weights=counts)),
+    }
     marks: dict[str, float] = {}
     notes = []
     if limit is not None:
@@ -123,12 +132,24 @@ def histogram(events: Events, column: str, *, limit: float | None = 0.999, on: p
         definition += f" The limit is the {limit:g} quantile: {at:,.6g}; {above:,} events lie above it."
     shown, beyond = drawn(frame)
     if beyond:
-        notes.append(f"{beyond:,} values above {shown['high'][-1]:,.6g} (up to {values[-1]:,.6g}) are in the table but not drawn.")
-    chart = Chart("histogram", title, shown, x=column, y="events", marks={w: m for w, m in marks.items() if m <= shown["high"][-1]})
+        notes.append(
+            f"{beyond:,} values above {shown['high'][-1]:,.6g} (up to {values[-1]:,.6g}) are in the table but not drawn."
+        )
+    chart = Chart(
+        "histogram",
+        title,
+        shown,
+        x=column,
+        y="events",
+        marks={w: m for w, m in marks.items() if m <= shown["high"][-1]},
+    )
     return Answer(title, definition, table, tuple(notes), chart=chart, facts=facts)
 
 
-def _value_counts(events: Events, column: str, on: pl.Expr | None):  # noqa: ANN202
+def _value_counts(
+    events: Events, column: str, on: pl.Expr | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
+    """Return the distinct finite values in order, how often each occurs, and how many events have none."""
     chosen = events.filter(*([on] if on is not None else [])).select(pl.col(column).cast(pl.Float64, strict=False))
     counted = chosen.group_by(column).agg(n=pl.len()).collect(engine="streaming")
     usable = counted.filter(pl.col(column).is_finite()).sort(column)
@@ -152,21 +173,21 @@ def top(events: Events, column: str, n: int = 10, *, on: pl.Expr | None = None) 
     items = isinstance(dtype, pl.List)
     if items:
         chosen = chosen.explode("value", keep_nulls=False, empty_as_null=False)
-    counted = (
-        chosen.drop_nulls().group_by("value").agg(count=pl.len().cast(pl.Int64)).collect(engine="streaming")
-    )
+    counted = chosen.drop_nulls().group_by("value").agg(count=pl.len().cast(pl.Int64)).collect(engine="streaming")
     total, distinct = int(counted["count"].sum()), counted.height
     what = "items" if items else "values"
     ordered = counted.sort(["count", "value"], descending=[True, False]) if distinct else counted
     table = ordered.head(n).with_columns(share=pl.col("count") / max(total, 1))
     title = f"The commonest {what} of {column}"
     definition = (
-        f"{total:,} {what} of {column} in the events of {events.name}, {distinct:,} of them distinct; "
+        f"{total:,} {what} of {column} in {events.name}, {distinct:,} of them distinct; "
         f"{missing:,} events have none and are left out. Equal counts are in order of the value."
     )
     if not total:
         return Answer(title, definition, table, empty=f"No event has a value in {column}.")
-    chart = Chart("bars", title, table.select(label=pl.col("value").cast(pl.String), count="count").head(DRAWN_BARS), x="events")
+    chart = Chart(
+        "bars", title, table.select(label=pl.col("value").cast(pl.String), count="count").head(DRAWN_BARS), x="events"
+    )
     rest = total - int(table["count"].sum())
     notes = (f"{distinct - table.height:,} further values make {rest:,} events.",) if rest else ()
     return Answer(title, definition, table, notes, chart=chart, facts={"total": total, "distinct": distinct})

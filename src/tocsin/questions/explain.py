@@ -9,6 +9,7 @@ whole log, up to the finding's window, so what is shown is what the engine saw, 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -27,7 +28,6 @@ from tocsin.views.page import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from tocsin.detection import Detection
     from tocsin.references import References
@@ -48,7 +48,9 @@ def find(findings: pl.DataFrame, finding_id: str) -> dict[str, Any]:
     {'finding_id': '0a1b'}
     """
     if "finding_id" not in findings.columns:
-        raise RuleError("This is no table of findings: it has no column finding_id. `tocsin backtest --out` writes one.")
+        raise RuleError(
+            "This is no table of findings: it has no column finding_id. `tocsin backtest --out` writes one."
+        )
     ids = findings["finding_id"]
     hits = findings.filter(ids == finding_id)
     hits = hits if hits.height else findings.filter(ids.str.starts_with(finding_id))
@@ -89,7 +91,12 @@ def explain(
     detection = _rule_of(row, rules)
     end = moment(instant_us(row["window_end"])) if row["window_end"] else moment(instant_us(row["time"]) + 1)
     watch = Watch(
-        with_band(detection), events, refs, pl.col(detection.entity).cast(pl.String) == row["entity"], until=end, gaps=gaps
+        with_band(detection),
+        events,
+        refs,
+        pl.col(detection.entity).cast(pl.String) == row["entity"],
+        until=end,
+        gaps=gaps,
     )
     seen = watch.collect()
     evidence = _evidence(row)
@@ -97,12 +104,17 @@ def explain(
     notes = _notes(row, detection)
     title = f"Why {row['detection_id']} fired for {row['entity']}"
     if not seen.height:
-        told = (*notes, f"{events.name} holds no event of this entity up to the finding: is it the source that it came from?")
+        told = (
+            *notes,
+            f"{events.name} holds no event of this entity up to the finding: is it the source that it came from?",
+        )
         return Answer(title, sentence, evidence, told)
     part = _contributing(seen, row, detection)
     history = _history(seen, watch.detection, row["entity"])
     shown = _shown(part, detection)
-    caption = f"Contributing events: {part.height:,}, newest first" + (f", the last {MOST_EVENTS}" if part.height > MOST_EVENTS else "")
+    caption = f"Contributing events: {part.height:,}, newest first" + (
+        f", the last {MOST_EVENTS}" if part.height > MOST_EVENTS else ""
+    )
     label = "windows" if detection.windowed else "events"
     more = {caption: shown, f"Nearest history: the last {HISTORY_WINDOWS} {label}": history.table.tail(HISTORY_WINDOWS)}
     facts = {"finding_id": row["finding_id"], "events": part.height}
@@ -125,7 +137,9 @@ def _rule_of(row: Mapping[str, Any], rules: Iterable[Detection] | None) -> Detec
     known = {d.id: d for d in rules}
     if row["detection_id"] not in known:
         hint = did_you_mean(row["detection_id"], known)
-        raise RuleError(f'The finding is of the rule "{row["detection_id"]}", which is not among the rules given.{hint}')
+        raise RuleError(
+            f'The finding is of the rule "{row["detection_id"]}", which is not among the rules given.{hint}'
+        )
     return known[row["detection_id"]]
 
 
@@ -161,7 +175,9 @@ def sentence_of(row: Mapping[str, Any], detection: Detection, refs: References |
     told += _compared(detection, evidence)
     expression = readable(detection.score)
     score = f"score {expression}" if len(expression) <= LONGEST_SCORE else "score"
-    relation = {">": "above", ">=": "at or above", "<": "below", "<=": "at or below", "==": "equal to"}[detection.when.operator]
+    relation = {">": "above", ">=": "at or above", "<": "below", "<=": "at or below", "==": "equal to"}[
+        detection.when.operator
+    ]
     told += f", so its {score} was {cell(row['score'])}, {relation} the threshold {cell(row['threshold'])}"
     if detection.when.extra is not None:
         told += f" (and {readable(detection.when.extra)})"
@@ -175,12 +191,22 @@ def sentence_of(row: Mapping[str, Any], detection: Detection, refs: References |
 
 def _measured(row: Mapping[str, Any], detection: Detection, evidence: Mapping[str, Any]) -> str:
     if isinstance(detection.measure, Previous):
-        before = evidence.get("prev.timestamp")
-        return f"its previous event was at {cell(before)}" if before else "it had no previous event"
+        before = {k.removeprefix("prev."): v for k, v in evidence.items() if k.startswith("prev.") and v is not None}
+        if "timestamp" not in before:
+            return "it had no previous event"
+        at = _time(datetime.fromisoformat(before.pop("timestamp")))
+        return f"its previous event was at {at}{_with(before)}, this one has{_with(_shown_of(detection, evidence)).removeprefix(' with')}"
     if detection.measure is None:
-        about = [f"{c} {cell(evidence.get(c))}" for c in detection.evidence if evidence.get(c) is not None]
-        return f"one event with {', '.join(about)}" if about else f"the event {row['event_id']}"
+        return f"one event{_with(_shown_of(detection, evidence))}"
     return f"the {measure_words(detection.measure)} had reached {cell(row['value'])}"
+
+
+def _shown_of(detection: Detection, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    return {c: evidence[c] for c in detection.evidence if evidence.get(c) is not None}
+
+
+def _with(values: Mapping[str, Any]) -> str:
+    return " with " + ", ".join(f"{name} {cell(value)}" for name, value in values.items()) if values else ""
 
 
 def _compared(detection: Detection, evidence: Mapping[str, Any]) -> str:
@@ -196,7 +222,11 @@ def _table_date(row: Mapping[str, Any], detection: Detection, refs: References |
     digest = f"digest {row['table_digest'][:12]}" if row["table_digest"] else "no digest"
     if isinstance(detection.against, Table):
         since = detection.against.valid_from
-        return f"the table {detection.against.name} is valid from {_time(since)} ({digest})" if since else f"the table has no date ({digest})"
+        return (
+            f"the table {detection.against.name} is valid from {_time(since)} ({digest})"
+            if since
+            else f"the table has no date ({digest})"
+        )
     limits = [f for f in detection.fits.values() if isinstance(f, Limit)]
     if limits:
         days = Calendar("1d", limits[0].zone)

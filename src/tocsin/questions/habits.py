@@ -73,12 +73,14 @@ def poisson_parameter(
     definition = (
         f"lambda is {chosen.mean:.4g}, with 95 % confidence between {chosen.low:.4g} and {chosen.high:.4g}: {WAYS[way]}, over "
         f"{chosen.members:,} {by} with at least {at_least} values of {column} ({chosen.events:,} values; {few:,} {by} have fewer, "
-        f"{int(strange.sum()):,} more are left out as strangers). dispersion is the variance of the entities' own parameters over their "
-        f"mean: 1 for a Poisson distribution. Goodness of fit of the rounded parameters: chi-square {fit.chi_square:.4g} on {fit.df} degrees "
-        f"of freedom, p = {fit.p_chi_square:.3g}."
+        f"{int(strange.sum()):,} more are left out as strangers). dispersion is the variance of their own parameters over their "
+        "mean: 1 for a Poisson distribution. Goodness of fit of the rounded parameters: chi-square "
+        f"{fit.chi_square:.4g} on {fit.df} degrees of freedom, p = {fit.p_chi_square:.3g}."
     )
     if values.min() >= 1 and way == "means":
-        notes.append("No value is below 1. If zeros were lost, small means are too large and lambda with them: compare with the fits.")
+        notes.append(
+            "No value is below 1. If zeros were lost, small means are too large and lambda with them: compare with the fits."
+        )
     facts = {
         "lambda": chosen.mean, "low": chosen.low, "high": chosen.high, "dispersion": chosen.dispersion, "entities": chosen.members,
         "values": chosen.events, "strangers": int(strange.sum()), "chi_square": fit.chi_square, "df": fit.df, "p": fit.p_chi_square,
@@ -89,7 +91,9 @@ def poisson_parameter(
         "fitted", title, data, x=f"own mean of {column}, rounded", y=f"number of {by}",
         words={"expected": f"expected of Poisson({chosen.mean:.3g})"}, marks={f"lambda {chosen.mean:.3g}": chosen.mean},
     )  # fmt: skip
-    left_out = pl.DataFrame({"entity": names.filter(pl.Series(strange)), "own_mean": _own(member, values, way)[strange]})
+    left_out = pl.DataFrame(
+        {"entity": names.filter(pl.Series(strange)), "own_mean": _own(member, values, way)[strange]}
+    )
     more = {"Strangers, left out": left_out} if left_out.height else {}
     return Answer(title, definition, _ways(fits, way), tuple(notes), more=more, chart=chart, facts=facts)
 
@@ -97,7 +101,7 @@ def poisson_parameter(
 def _fits(member: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[dict[str, poisson.Population], list[str]]:
     """Return the estimate of each way, and why some of them have none."""
     fits, notes = {}, []
-    for name in WAYS:
+    for name, words in WAYS.items():
         try:
             fits[name] = (
                 poisson.population_mean(member, values)
@@ -105,7 +109,7 @@ def _fits(member: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[dict[st
                 else poisson.population_fit(member, values, support=name, at_least=2)
             )
         except StatisticsError as error:
-            notes.append(f"{WAYS[name]}: {error}")
+            notes.append(f"{words}: {error}")
     return fits, notes
 
 
@@ -116,9 +120,21 @@ def _ways(fits: dict[str, poisson.Population], way: str) -> pl.DataFrame:
         for k, f in sorted(fits.items(), key=lambda item: item[0] != way)
     ]
     chosen = fits[way]
-    rows.append(("mean over events (weighs busy entities more)", chosen.event_mean, None, None, None, chosen.members, chosen.events))
+    rows.append(
+        (
+            "mean over events (weighs busy entities more)",
+            chosen.event_mean,
+            None,
+            None,
+            None,
+            chosen.members,
+            chosen.events,
+        )
+    )
     floats = dict.fromkeys(("lambda", "low", "high", "dispersion"), pl.Float64)
-    return pl.DataFrame(rows, schema={"way": pl.String, **floats, "entities": pl.Int64, "values": pl.Int64}, orient="row")
+    return pl.DataFrame(
+        rows, schema={"way": pl.String, **floats, "entities": pl.Int64, "values": pl.Int64}, orient="row"
+    )
 
 
 def _strangers(own: Floats) -> NDArray[np.bool_]:
@@ -145,17 +161,31 @@ def _counts(
         need_column(events, name)
     if not events.columns[column].is_numeric():
         raise SourceError(f"{column} holds {events.columns[column]}, not counts.")
-    chosen = events.filter(*([on] if on is not None else [])).select(who=by, x=column).drop_nulls().collect(engine="streaming")
+    chosen = (
+        events.filter(*([on] if on is not None else []))
+        .select(who=by, x=column)
+        .drop_nulls()
+        .collect(engine="streaming")
+    )
     wrong = chosen.filter((pl.col("x") < 0) | (pl.col("x") != pl.col("x").cast(pl.Float64).floor()))
     if wrong.height:
-        raise SourceError(f"{column} holds {wrong['x'][0]}: a Poisson parameter is one of counts, whole numbers from 0 on.")
+        raise SourceError(
+            f"{column} holds {wrong['x'][0]}: a Poisson parameter is one of counts, whole numbers from 0 on."
+        )
     enough = chosen.group_by("who").agg(n=pl.len()).with_columns(ok=pl.col("n") >= max(at_least, 2)).sort("who")
     kept = enough.filter("ok").with_row_index("member")
     if kept.height < 2:
-        raise SourceError(f'Only {kept.height} of "{by}" have {at_least} values of "{column}"; a population needs at least two.')
+        raise SourceError(
+            f'Only {kept.height} of "{by}" have {at_least} values of "{column}"; a population needs at least two.'
+        )
     joined = chosen.join(kept.select("who", "member"), on="who").sort("member")
     names = kept["who"].cast(pl.String)
-    return joined["member"].cast(pl.Int64).to_numpy(), joined["x"].cast(pl.Int64).to_numpy(), names, enough.height - kept.height
+    return (
+        joined["member"].cast(pl.Int64).to_numpy(),
+        joined["x"].cast(pl.Int64).to_numpy(),
+        names,
+        enough.height - kept.height,
+    )
 
 
 def _own(member: NDArray[np.int64], values: NDArray[np.int64], way: str) -> Floats:
@@ -180,7 +210,13 @@ def _compared(own: NDArray[np.int64], mean: float) -> tuple[NDArray[np.int64], F
 
 
 def shifted_hours(
-    events: Events, zone: str = "UTC", *, by: str = "user_id", on: pl.Expr | None = None, seed: int = 0, min_days: int = 5
+    events: Events,
+    zone: str = "UTC",
+    *,
+    by: str = "user_id",
+    on: pl.Expr | None = None,
+    seed: int = 0,
+    min_days: int = 5,
 ) -> Answer:
     """Find who shifted their daily hours, when, and by how much (B2).
 
@@ -204,9 +240,10 @@ def shifted_hours(
     table = everybody.filter("significant")
     tested = int(np.isfinite(found.p).sum())
     definition = (
-        f"Of {len(names):,} {by}, {tested:,} have enough days to be tested and {table.height:,} shifted significantly (q <= {SIGNIFICANT}). "
-        f"A day is a vector, the mean direction of its events' local hours in {zone}; p is that of the best split of an entity's days into "
-        f"before and after, at least {min_days} days each, under permutation of its days; q is adjusted for {tested:,} tests. The change "
+        f"Of {len(names):,} {by}, {tested:,} have enough days to be tested and {table.height:,} shifted significantly "
+        f"(q <= {SIGNIFICANT}). A day is a vector, the mean direction of its events' local hours in {zone}; p is that of the best split "
+        f"of an entity's days into before and after, at least {min_days} days each, under permutation of its days; q is adjusted for "
+        f"{tested:,} tests. The change "
         "lies between first_day and last_day with 95 % confidence; shift_hours is later when positive."
     )
     more = {"Everybody": everybody}
@@ -226,14 +263,22 @@ def _days(events: Events, calendar: Calendar, by: str, on: pl.Expr | None) -> tu
     for batch in events.batches([by, *(on.meta.root_names() if on is not None else [])]):
         rows = (batch if on is None else batch.filter(on)).filter(pl.col(by).is_not_null())
         local = rows["timestamp"].dt.convert_time_zone(calendar.zone)
-        clock = local.dt.hour().cast(pl.Float32) + local.dt.minute().cast(pl.Float32) / 60 + local.dt.second().cast(pl.Float32) / 3600
+        clock = (
+            local.dt.hour().cast(pl.Float32)
+            + local.dt.minute().cast(pl.Float32) / 60
+            + local.dt.second().cast(pl.Float32) / 3600
+        )
         days = calendar.number(rows["timestamp"].dt.epoch("us").to_numpy())
         parts.append(
             pl.DataFrame({"entity": rows[by].cast(pl.String), "day": pl.Series(days, dtype=pl.Int32), "hour": clock})
         )
-    whole = pl.concat(parts) if parts else pl.DataFrame(schema={"entity": pl.String, "day": pl.Int32, "hour": pl.Float32})
+    whole = (
+        pl.concat(parts) if parts else pl.DataFrame(schema={"entity": pl.String, "day": pl.Int32, "hour": pl.Float32})
+    )
     names = whole["entity"].unique().sort()
-    numbered = whole.join(pl.DataFrame({"entity": names, "who": np.arange(len(names))}), on="entity", maintain_order="left")
+    numbered = whole.join(
+        pl.DataFrame({"entity": names, "who": np.arange(len(names))}), on="entity", maintain_order="left"
+    )
     return numbered["who"].to_numpy(), numbered["day"].to_numpy(), numbered["hour"].to_numpy(), names
 
 
@@ -246,9 +291,9 @@ def _shift_table(names: pl.Series, found: circular.Shifts, calendar: Calendar) -
 
     return pl.DataFrame(
         {
-            "entity": names, "changed_on": dates(found.day), "first_day": dates(found.first_day), "last_day": dates(found.last_day),
-            "hour_before": found.before, "hour_after": found.after, "shift_hours": found.shift_hours, "low_hours": found.low,
-            "high_hours": found.high, "days": found.days, "p": found.p, "q": found.q,
+            "entity": names, "changed_on": dates(found.day), "shift_hours": found.shift_hours, "q": found.q,
+            "hour_before": found.before, "hour_after": found.after, "first_day": dates(found.first_day),
+            "last_day": dates(found.last_day), "low_hours": found.low, "high_hours": found.high, "days": found.days, "p": found.p,
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))  # fmt: skip
 

@@ -6,7 +6,7 @@ Enters: events, and reference data with a geo table. Leaves: an `Answer`. Layer:
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from tocsin.detection import Detection
     from tocsin.references import References
     from tocsin.sources import Events
 
@@ -33,7 +34,9 @@ def _need_geo(refs: References | None, *, places: bool) -> References:
     if refs is None or not refs.geo:
         raise TableError("This question needs a geo table: reference(geo=...), on the command line --geo FILE.")
     if places and not any(t.frame["latitude"].count() for t in refs.geo if "latitude" in t.frame.columns):
-        raise TableError("This question needs places, and the geo table has countries only: give one with latitude and longitude.")
+        raise TableError(
+            "This question needs places, and the geo table has countries only: give one with latitude and longitude."
+        )
     return refs
 
 
@@ -49,7 +52,12 @@ def _located(events: Events, refs: References, side: str, by: str, wanted: Seque
 
 
 def outside(
-    events: Events, refs: References | None, countries: Sequence[str] = ("US",), *, by: str = "user_id", side: str = "src"
+    events: Events,
+    refs: References | None,
+    countries: Sequence[str] = ("US",),
+    *,
+    by: str = "user_id",
+    side: str = "src",
 ) -> Answer:
     """Find who had an event outside some countries, and who never did (challenge 2's "people outside the US").
 
@@ -63,7 +71,8 @@ def outside(
     known = _need_geo(refs, places=False)
     inside = [c.upper() for c in countries]
     out = pl.col("country").is_not_null() & ~pl.col("country").is_in(inside)
-    parts, nobody = [], 0
+    parts: list[pl.DataFrame] = []
+    nobody = 0
     for batch in _located(events, known, side, by, ["country"]):
         nobody += batch["entity"].null_count()
         parts = [_merge_places([*parts, _count_places(batch.filter(pl.col("entity").is_not_null()), out)])]
@@ -82,7 +91,12 @@ def outside(
         f"Never outside {names}": never.select("entity", "events", "located"),
         "Without any located event": unknown.select("entity", "events"),
     }
-    facts = {"entities": whole.height, "outside": table.height, "never_outside": never.height, "unknown": unknown.height}
+    facts = {
+        "entities": whole.height,
+        "outside": table.height,
+        "never_outside": never.height,
+        "unknown": unknown.height,
+    }
     if not table.height:
         return Answer(title, definition, table, more=more, facts=facts, empty=f"Nobody was seen outside {names}.")
     shown = table.select(label="entity", count="outside").head(30)
@@ -91,7 +105,7 @@ def outside(
     return Answer(title, definition, table, notes, more=more, chart=chart, facts=facts)
 
 
-_LOCATED = {"entity": pl.String, "timestamp": pl.Datetime("us", "UTC"), "country": pl.String}
+_LOCATED: dict[str, Any] = {"entity": pl.String, "timestamp": pl.Datetime("us", "UTC"), "country": pl.String}
 
 
 def _count_places(batch: pl.DataFrame, out: pl.Expr) -> pl.DataFrame:
@@ -105,13 +119,9 @@ def _count_places(batch: pl.DataFrame, out: pl.Expr) -> pl.DataFrame:
 def _merge_places(parts: list[pl.DataFrame]) -> pl.DataFrame:
     if len(parts) == 1:
         return parts[0]
-    return (
-        pl.concat(parts)
-        .group_by("entity")
-        .agg(
-            pl.col("events", "located", "outside").sum(), pl.col("countries").explode(keep_nulls=False, empty_as_null=False).unique().sort(),
-            pl.col("first_outside").min(), pl.col("last_outside").max(),
-        )
+    countries = pl.col("countries").explode(keep_nulls=False, empty_as_null=False)
+    return pl.concat(parts).group_by("entity").agg(
+        pl.col("events", "located", "outside").sum(), countries.unique().sort(), pl.col("first_outside").min(), pl.col("last_outside").max()
     )  # fmt: skip
 
 
@@ -149,7 +159,9 @@ def fastest_travellers(
             rows = piece.filter(pl.col("@score").is_not_null()).with_columns(pl.col(by).cast(pl.String))
             rows = rows if since is None else rows.filter(pl.col("timestamp") >= since)
             best = pl.concat([best, rows], how="diagonal") if best.width else rows
-            best = best.sort(["@score", "timestamp", "event_id"], descending=[True, False, False]).unique(by, keep="first", maintain_order=True)
+            best = best.sort(["@score", "timestamp", "event_id"], descending=[True, False, False]).unique(
+                by, keep="first", maintain_order=True
+            )
     return _travel_answer(best, rule.entity, never_outside, n, uncertainty_km, stayed)
 
 
@@ -161,7 +173,7 @@ def _stayed(events: Events, refs: References, countries: Sequence[str], by: str)
     return never.select("entity")
 
 
-def _travel_rule(uncertainty_km: float, by: str):  # noqa: ANN202
+def _travel_rule(uncertainty_km: float, by: str) -> Detection:
     if uncertainty_km == UNCERTAINTY_KM and by == TRAVEL_SPEED.entity:
         return TRAVEL_SPEED
     distance = plane_distance_km(prev.src_latitude, prev.src_longitude, col("src_latitude"), col("src_longitude"))
@@ -176,12 +188,20 @@ def _travel_answer(
     who = f"never seen outside {', '.join(countries)}" if countries else "all"
     title = "Who travels fastest" + (f" without ever being outside {', '.join(countries)}?" if countries else "?")
     definition = (
-        f"Entities ({by}): {who}" + ("" if stayed is None else f" ({stayed.height:,} of them)") + ". km_h is the highest speed between two "
-        "consecutive located events of one entity: the distance by the formula \"spherical Earth projected to a plane\", less "
-        f"{uncertainty_km:g} km for the inaccuracy of geo tables, over the hours between them (at least a second). Events from an address that four or more share take no part. km is the whole distance."
+        f"Entities ({by}): {who}"
+        + ("" if stayed is None else f" ({stayed.height:,} of them)")
+        + ". km_h is the highest speed between two "
+        'consecutive located events of one entity: the distance by the formula "spherical Earth projected to a plane", less '
+        f"{uncertainty_km:g} km for the inaccuracy of geo tables, over the hours between them (at least a second). "
+        "Events from an address that four or more share take no part. km is the whole distance."
     )
     if not best.width or not best.height:
-        return Answer(title, definition, pl.DataFrame(schema={"entity": pl.String, "km_h": pl.Float64}), empty="Nobody has two located events.")
+        return Answer(
+            title,
+            definition,
+            pl.DataFrame(schema={"entity": pl.String, "km_h": pl.Float64}),
+            empty="Nobody has two located events.",
+        )
     ends = [pl.col(c) for c in ("@prev.src_latitude", "@prev.src_longitude", "src_latitude", "src_longitude")]
     city = pl.col("src_city") if "src_city" in best.columns else pl.lit(None, pl.String)
     moved = best.filter(pl.col("@score") > 0)
@@ -191,12 +211,24 @@ def _travel_answer(
         from_time="@prev.timestamp", to_time="timestamp", from_ip=pl.col("@prev.src_ip"), to_ip=pl.col("src_ip"), to_city=city,
         from_latitude=ends[0], from_longitude=ends[1], to_latitude=ends[2], to_longitude=ends[3], event_id="event_id",
     )  # fmt: skip
-    drawn = rows.head(DRAWN_JOURNEYS).with_columns(label=pl.format("{}: {} km/h", "entity", pl.col("km_h").round(0).cast(pl.Int64)))
-    chart = Chart("travel", title, drawn.select("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"))
+    drawn = rows.head(DRAWN_JOURNEYS).with_columns(
+        label=pl.format("{}: {} km/h", "entity", pl.col("km_h").round(0).cast(pl.Int64))
+    )
+    chart = Chart(
+        "travel", title, drawn.select("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude")
+    )
     facts = {"entities": best.height, "moved": moved.height}
     if not rows.height:
-        return Answer(title, definition, rows, facts=facts, empty=f"None of {best.height:,} entities ever moved further than {uncertainty_km:g} km.")
-    notes = (f"{best.height - moved.height:,} entities never moved further than {uncertainty_km:g} km; their speed is 0.",)
+        return Answer(
+            title,
+            definition,
+            rows,
+            facts=facts,
+            empty=f"None of {best.height:,} entities ever moved further than {uncertainty_km:g} km.",
+        )
+    notes = (
+        f"{best.height - moved.height:,} entities never moved further than {uncertainty_km:g} km; their speed is 0.",
+    )
     return Answer(title, definition, rows, notes, chart=chart, facts=facts)
 
 
@@ -225,12 +257,19 @@ def world_map(
             pl.col(by).cast(pl.String).alias("entity"), *(pl.col(f"{side}_{w}").alias(w) for w in wanted)
         )
         looked = looked.drop_nulls(["latitude", "longitude"])
-        parts = [pl.concat([*parts, looked.group_by(wanted).agg(events=pl.len().cast(pl.Int64))]).group_by(wanted).sum()]
+        parts = [
+            pl.concat([*parts, looked.group_by(wanted).agg(events=pl.len().cast(pl.Int64))]).group_by(wanted).sum()
+        ]
         users = [pl.concat([*users, looked.select("entity", *wanted).drop_nulls("entity").unique()]).unique()]
     title = f"Where do the events come from ({side}_ip)?"
     if not parts or not parts[0].height:
         empty = pl.DataFrame(schema={"latitude": pl.Float64, "longitude": pl.Float64, "events": pl.Int64})
-        return Answer(title, f"{total:,} events; none has a place.", empty, empty="No address of these events has a place in the geo table.")
+        return Answer(
+            title,
+            f"{total:,} events; none has a place.",
+            empty,
+            empty="No address of these events has a place in the geo table.",
+        )
     people = users[0].group_by(wanted).agg(entities=pl.len().cast(pl.Int64))
     table = parts[0].join(people, on=wanted, how="left", nulls_equal=True).with_columns(pl.col("entities").fill_null(0))
     table = table.sort(["events", "latitude", "longitude"], descending=[True, False, False])
@@ -241,7 +280,11 @@ def world_map(
         "which may be far from the person."
     )
     most = min(MOST_PLACES, MOST_POINTS)
-    drawn = table.head(most).with_columns(label=pl.format("{} ({})", pl.col("city").fill_null("?"), pl.col("country").fill_null("?")))
+    drawn = table.head(most).with_columns(
+        label=pl.format("{} ({})", pl.col("city").fill_null("?"), pl.col("country").fill_null("?"))
+    )
     notes = (f"The map shows the {most:,} places with most events.",) if table.height > most else ()
     chart = Chart("map", title, drawn.select("latitude", "longitude", count="events", label="label"))
-    return Answer(title, definition, table, notes, chart=chart, facts={"events": total, "placed": placed, "places": table.height})
+    return Answer(
+        title, definition, table, notes, chart=chart, facts={"events": total, "placed": placed, "places": table.height}
+    )

@@ -103,8 +103,12 @@ def _filled(rows: pl.DataFrame, detection: Detection, gaps: Sequence[tuple[datet
     assert isinstance(last, int)
     if not isinstance(detection.measure, Count | Sum | Distinct) or last - first > MOST_WINDOWS:
         return with_times(rows.sort("@window"), calendar)
-    spared = {w for a, b in gaps for w in calendar.touched(instant_us(a), instant_us(b))} | set(calendar.skipped(first, last))
-    every = pl.DataFrame({"@window": [w for w in range(first, last + 1) if w not in spared or w in set(rows["@window"])]})
+    spared = {w for a, b in gaps for w in calendar.touched(instant_us(a), instant_us(b))} | set(
+        calendar.skipped(first, last)
+    )
+    every = pl.DataFrame(
+        {"@window": [w for w in range(first, last + 1) if w not in spared or w in set(rows["@window"])]}
+    )
     joined = every.join(rows, on="@window", how="left", maintain_order="left").with_columns(
         pl.col("events", "@value").fill_null(0), pl.col("@fired").fill_null(value=False)
     )
@@ -121,8 +125,8 @@ def of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: dat
     count = ref_name(next(iter(detection.fits), ""), "n")
     n = pl.col(count).cast(pl.Int64) if count in told.columns else pl.lit(None, pl.Int64)
     table = told.select(
-        "start", "end", "events", value=pl.col("@value").cast(pl.Float64), baseline="baseline", low="low", high="high",
-        baseline_n=n, fires_above="limit", score="@score", fired="@fired", fired_at="fired_at",
+        "start", value=pl.col("@value").cast(pl.Float64), baseline="baseline", fires_above="limit", score="@score", fired="@fired",
+        events="events", low="low", high="high", baseline_n=n, end="end", fired_at="fired_at",
     )  # fmt: skip
     per = calendar_of(detection)
     word = WINDOW_WORDS[per.per]
@@ -145,9 +149,8 @@ def of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: dat
         "band": f"baseline ± {BAND:g} sd",
         "limit": f"fires where {condition_words(detection.when)}",
     }
-    chart = Chart(
-        "series", title, thinned(data), x=f"begin of the {word}" + ("" if per.zone == "UTC" else f" in {per.zone}") + " (UTC)", y=_unit(detection), words=words
-    )  # fmt: skip
+    begin = f"begin of the {word}" if per.zone == "UTC" else f"begin of the {word} in {per.zone}"
+    chart = Chart("series", title, thinned(data), x=f"{begin} (UTC)", y=_unit(detection), words=words)
     return Answer(title, definition, table, notes, chart=chart, facts={"windows": table.height, "fired": fired})
 
 
@@ -158,14 +161,18 @@ def _series_notes(table: pl.DataFrame, detection: Detection) -> tuple[str, ...]:
         notes.append(f"{unscored:,} windows with events have no score: too little history, or a baseline of zero.")
     empty = table.filter(pl.col("events") == 0).height
     if empty:
-        notes.append(f"{empty:,} windows have no event and count as zero; a rule is only asked where there is an event.")
+        notes.append(
+            f"{empty:,} windows have no event and count as zero; a rule is only asked where there is an event."
+        )
     if detection.when.extra is not None and table["fires_above"].count():
         notes.append(f"fires_above solves the score alone; the rule also wants {readable(detection.when.extra)}.")
     return tuple(notes)
 
 
 def _unit(detection: Detection) -> str:
-    name = {"Count": "events", "Sum": "sum", "Distinct": "distinct values"}.get(type(detection.measure).__name__, "value")
+    name = {"Count": "events", "Sum": "sum", "Distinct": "distinct values"}.get(
+        type(detection.measure).__name__, "value"
+    )
     column = getattr(detection.measure, "column", "")
     return f"{name} of {column}" if column else name
 
@@ -195,7 +202,13 @@ def of_events(rows: pl.DataFrame, detection: Detection, entity: str, since: date
         limit=pl.lit(threshold, pl.Float64), fired="fired",
     )  # fmt: skip
     shown = thinned(data)
-    notes = () if shown.height == data.height else (f"The chart shows {shown.height:,} of {data.height:,} events: all that fired, and the highest of each run.",)
+    notes = (
+        ()
+        if shown.height == data.height
+        else (
+            f"The chart shows {shown.height:,} of {data.height:,} events: all that fired, and the highest of each run.",
+        )
+    )
     words = {"value": "score", "limit": f"fires where {condition_words(detection.when)}"}
     chart = Chart("series", title, shown, x="time (UTC)", y="score", words=words)
     return Answer(title, definition, table, notes, chart=chart, facts={"events": table.height, "fired": fired})
@@ -256,7 +269,9 @@ def population(
         f"{fired:,} fired; {unscored:,} have no score. The chart shows each one's {what}."
     )
     if not drawn_from.height:
-        return Answer(title, definition, table, empty="Nobody has a score in that window: there is too little history before it.")
+        return Answer(
+            title, definition, table, empty="Nobody has a score in that window: there is too little history before it."
+        )
     chart, beyond = _distribution(drawn_from, told, detection, title, what)
     notes = (f"{beyond:,} lie beyond the right edge of the chart.",) if beyond else ()
     return Answer(title, definition, table, notes, chart=chart, facts={"entities": table.height, "fired": fired})
@@ -271,7 +286,11 @@ def _distribution(
     frame, beyond = drawn(bins(counted["x"].to_numpy(), counted["n"].to_numpy(), whole=whole))
     marks: dict[str, float | None] = {}
     if what == "value":
-        marks = {"fires above": _only(told, "limit"), "baseline": _only(told, "baseline"), "baseline + 2 sd": _only(told, "high")}
+        marks = {
+            "fires above": _only(told, "limit"),
+            "baseline": _only(told, "baseline"),
+            "baseline + 2 sd": _only(told, "high"),
+        }
     else:
         marks = {"threshold": _threshold(detection)}
     known: dict[str, float] = {f"{w}: {m:,.6g}": m for w, m in marks.items() if m is not None}

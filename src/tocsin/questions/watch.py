@@ -55,7 +55,7 @@ def with_band(detection: Detection) -> Detection:
     wider = {name: _wider(fit) for name, fit in detection.fits.items()}
     if not wider:
         return detection
-    return dataclasses.replace(detection, against=wider[""] if "" in wider else wider)
+    return dataclasses.replace(detection, against=wider.get("", wider))
 
 
 def _wider(fit: Fit) -> Fit:
@@ -180,7 +180,9 @@ def calendar_of(detection: Detection) -> Calendar:
         RuleError: It has none.
     """
     if not detection.windowed or not isinstance(detection.measure, Spanned):
-        raise RuleError(f'{detection.id} does not count over calendar windows (per="1d"); this question is about windows.')
+        raise RuleError(
+            f'{detection.id} does not count over calendar windows (per="1d"); this question is about windows.'
+        )
     return detection.measure.calendar
 
 

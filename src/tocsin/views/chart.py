@@ -60,7 +60,9 @@ class Chart:
             raise TocsinError(f"There is no chart {self.kind!r}.{did_you_mean(self.kind, KINDS)}")
         missing = [name for name in KINDS[self.kind] if name not in self.data.columns]
         if missing:
-            raise TocsinError(f"A chart of kind {self.kind} needs the column {missing[0]!r}; it has {self.data.columns}.")
+            raise TocsinError(
+                f"A chart of kind {self.kind} needs the column {missing[0]!r}; it has {self.data.columns}."
+            )
 
 
 def thinned(data: pl.DataFrame) -> pl.DataFrame:

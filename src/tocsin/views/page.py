@@ -32,8 +32,6 @@ const box = document.getElementById("figure");
 spec.layout.autosize = true;
 delete spec.layout.width;
 delete spec.layout.title; // the page has it as its heading
-spec.layout.margin.t -= 24;
-spec.layout.height -= 24;
 Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, showSendToCloud: false});
 """
 _STYLE: Final = """
@@ -56,7 +54,7 @@ footer, .note { color: #7b818b; font-size: 14px; }
 def cell(value: Any) -> str:
     r"""Return a value as plain text a person reads; what could act or reorder is spelt out.
 
-    >>> cell(None), cell(1234567), cell(0.00012345), cell(1234.5678), cell(["a", "b\u202e"])
+    >>> cell(None), cell(1234567.0), cell(0.00012345), cell(1234.5678), cell(["a", "b\u202e"])
     ('-', '1,234,567', '0.0001235', '1,234.57', 'a, b\\u202e')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -66,6 +64,8 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
+        if value == int(value) and abs(value) < 1e15:
+            return f"{int(value):,}"
         return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"

@@ -49,7 +49,10 @@ def _base(chart: Chart) -> go.Figure:
         showlegend=False,
     )  # fmt: skip
     made.update_xaxes(
-        range=[-180, 180], tickvals=list(range(-180, 181, 60)), ticktext=_degrees(range(-180, 181, 60), "E", "W"), zeroline=False
+        range=[-180, 180],
+        tickvals=list(range(-180, 181, 60)),
+        ticktext=_degrees(range(-180, 181, 60), "E", "W"),
+        zeroline=False,
     )
     made.update_yaxes(
         range=[SOUTH, NORTH], tickvals=list(range(-60, 90, 30)), ticktext=_degrees(range(-60, 90, 30), "N", "S"),
