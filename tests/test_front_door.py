@@ -16,7 +16,7 @@ def test_every_public_name_can_be_had(name: str) -> None:
 
 
 def test_the_list_of_homes_and_the_list_of_names_agree() -> None:
-    assert {*tc._HOME_OF, "rules"} == set(tc.__all__)
+    assert {*tc._HOME_OF, *tc._ROOMS} == set(tc.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

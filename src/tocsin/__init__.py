@@ -12,16 +12,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin import rules
+    from tocsin import questions as ask
+    from tocsin import rules, stats
     from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
     from tocsin.engine import End, Engine, Idle, State
     from tocsin.engine.fitting import fit
     from tocsin.engine.parameters import operating_hours, poisson_parameter
     from tocsin.engine.replay import Backtest, backtest
     from tocsin.engine.saved import load_state, save_state
-    from tocsin.errors import MappingError, RuleError, SourceError, StateError, TableError, TocsinError
+    from tocsin.errors import MappingError, RuleError, SourceError, StateError, StatisticsError, TableError, TocsinError
     from tocsin.fits import limit, own_history, population
     from tocsin.measures import Count, Distinct, FirstSeen, Hours, Max, Mean, Min, Previous, Ratio, Sum
+    from tocsin.questions.explain import explain
     from tocsin.references import References, reference
     from tocsin.runners.compare import compare
     from tocsin.runners.rulefiles import check_rules, load_rules, test_rules
@@ -52,9 +54,18 @@ _HOMES = {
     "engine.parameters": ("operating_hours", "poisson_parameter"),
     "engine.replay": ("Backtest", "backtest"),
     "engine.saved": ("load_state", "save_state"),
-    "errors": ("MappingError", "RuleError", "SourceError", "StateError", "TableError", "TocsinError"),
+    "errors": (
+        "MappingError",
+        "RuleError",
+        "SourceError",
+        "StateError",
+        "StatisticsError",
+        "TableError",
+        "TocsinError",
+    ),
     "fits": ("limit", "own_history", "population"),
     "measures": ("Count", "Distinct", "FirstSeen", "Hours", "Max", "Mean", "Min", "Previous", "Ratio", "Sum"),
+    "questions.explain": ("explain",),
     "references": ("References", "reference"),
     "runners.compare": ("compare",),
     "runners.rulefiles": ("check_rules", "load_rules", "test_rules"),
@@ -63,22 +74,23 @@ _HOMES = {
     "sources.simulate": ("Simulation", "simulate"),
     "tables": ("Table",),
 }
+_ROOMS = {"ask": "questions", "rules": "rules", "stats": "stats"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen",
     "Hours", "Idle", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation",
-    "SourceError", "State", "StateError", "Sum", "Table", "TableError", "TocsinError", "backtest", "check_rules", "col",
-    "compare", "ctx", "fit", "known", "limit", "load_rules", "load_state", "operating_hours", "own_history", "poisson_parameter",
-    "population", "prev", "read", "ref", "reference", "rules", "save_state", "score", "simulate", "test_rules", "total", "value",
-    "verify",
+    "SourceError", "State", "StateError", "StatisticsError", "Sum", "Table", "TableError", "TocsinError", "ask", "backtest",
+    "check_rules", "col", "compare", "ctx", "explain", "fit", "known", "limit", "load_rules", "load_state",
+    "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference", "rules",
+    "save_state", "score", "simulate", "stats", "test_rules", "total", "value", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home on first use."""
-    if name == "rules":
-        return importlib.import_module("tocsin.rules")
+    if name in _ROOMS:
+        return importlib.import_module(f"tocsin.{_ROOMS[name]}")
     if name not in _HOME_OF:
         message = f"tocsin has no {name!r}"
         raise AttributeError(message)

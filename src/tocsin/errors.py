@@ -37,6 +37,10 @@ class StateError(TocsinError):
     """Saved engine state cannot be used: damaged, of another format version, or of other rules."""
 
 
+class StatisticsError(TocsinError):
+    """Numbers from which a statistic cannot be computed: wrong shape, out of range, too few."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the closest known names, or the empty string when nothing is close.
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tocsin.faces.readable import TIERS, example_words, rule_facts
+from tocsin.readable import TIERS, example_words, rule_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,11 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from tocsin.errors import TocsinError
+from tocsin.faces.commands.ask import ask
 from tocsin.faces.commands.backtest import backtest
 from tocsin.faces.commands.demo import demo
 from tocsin.faces.commands.describe import describe
+from tocsin.faces.commands.explain import explain
 from tocsin.faces.commands.fit import fit
 from tocsin.faces.commands.geo import geo
 from tocsin.faces.commands.mapping import mapping
@@ -66,13 +68,14 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
         ),
     ),
     (verify, ("verify mine.py mail.jsonl.gz", "verify shipped mail.jsonl.gz --threats listed.txt")),
+    (explain, ("explain 1f3a --findings findings.parquet mail.jsonl.gz",)),
     (fit, ("fit mail.jsonl.gz --out tables/",)),
     (simulate, ("simulate demo/ --users 200 --days 30 --seed 7",)),
     (demo, ("demo --seed 7",)),
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
-for _group in (mapping, rules, geo):
+for _group in (ask, mapping, rules, geo):
     _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 

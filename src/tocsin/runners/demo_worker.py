@@ -9,14 +9,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import tocsin as tc
+from tocsin.engine.replay import backtest
+from tocsin.references import reference
+from tocsin.rules import ALL
+from tocsin.sources import read
 
 
 def main(folder: Path) -> None:
     """Backtest all rules that ship over the folder's events."""
-    events = tc.read(folder / "events.parquet")
-    refs = tc.reference(geo=folder / "geo.csv.gz", threats=folder / "threats.csv")
-    past = tc.backtest(tc.rules.ALL, events, refs)
+    events = read(folder / "events.parquet")
+    refs = reference(geo=folder / "geo.csv.gz", threats=folder / "threats.csv")
+    past = backtest(ALL, events, refs)
     past.findings.write_parquet(folder / "findings.parquet")
 
 

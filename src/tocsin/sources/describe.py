@@ -273,7 +273,7 @@ class _SecondPass:
         if s.exact:
             ordered = self._first.values.sort("value")
             numbers, weights = ordered["value"].cast(pl.Float64).to_numpy(), ordered["count"].to_numpy()
-            s.quantiles = {q: _exact_quantile(numbers, weights, q) for q in QUANTILES}
+            s.quantiles = {q: exact_quantile(numbers, weights, q) for q in QUANTILES}
             self._wide = _bin(numbers, weights, s)
         elif self._edges is not None and self._fine is not None:
             reached = np.concatenate([[0], np.cumsum(self._fine)]) / max(self._fine.sum(), 1)
@@ -298,7 +298,7 @@ def _bin(numbers: np.ndarray, weights: np.ndarray, s: ColumnSummary) -> np.ndarr
     return np.histogram(numbers, _wide_edges(s), weights=weights)[0].astype(np.int64)
 
 
-def _exact_quantile(numbers: np.ndarray, weights: np.ndarray, q: float) -> float:
+def exact_quantile(numbers: np.ndarray, weights: np.ndarray, q: float) -> float:
     """Hyndman-Fan type 7 over values with counts."""
     reached = np.cumsum(weights)
     at = q * (reached[-1] - 1)

@@ -283,7 +283,7 @@ def _show_top(console: Console, past: "Backtest", top: int) -> None:
 
 def top_scores(past: "Backtest", top: int) -> dict[str, list[dict[str, Any]]]:
     """Return the entities with the most extreme scores of each detection that was run."""
-    from tocsin.faces.readable import condition_words
+    from tocsin.readable import condition_words
 
     found = {}
     for detection in past.engine.detections:

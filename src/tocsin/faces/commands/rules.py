@@ -73,7 +73,7 @@ def show(
     """Show a rule: what it reads, counts and compares, when it fires, its false positives and examples."""
     from rich.table import Table
 
-    from tocsin.faces.readable import example_words, rule_facts
+    from tocsin.readable import example_words, rule_facts
 
     (detection,) = pick(load_detections(rules), (rule,))
     console = new_console()

@@ -1,6 +1,6 @@
 """Rules in words: expressions without Polars' brackets, measures and fits as a sentence.
 
-Enters: expressions, measures, fits, detections. Leaves: text for `rules show`, the catalogue and tables. Layer: faces.
+Enters: expressions, measures, fits, detections. Leaves: text for the catalogue, tables and explanations. Layer: above detections.
 """
 
 import re

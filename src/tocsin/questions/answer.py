@@ -1,0 +1,142 @@
+"""Answer: the table, the chart, and what the numbers mean.
+
+Enters: what a question computed. Leaves: a frozen value that shows itself as frame, JSON, figure or page. An answer
+without data says so in words in each of them. Layer: questions, its ground floor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tocsin.views import Chart, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import plotly.graph_objects as go
+    import polars as pl
+
+MOST_MORE = 1_000
+"""Rows of each further table that `to_dict` gives; it says how many there are."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one question.
+
+    question: as a title. definition: what the numbers mean, how many they rest on, and what was left out and why.
+    table: the answer, units in the names of its columns. notes: what a careful reader must know beside it.
+    more: further tables, caption -> frame. chart: what `figure` draws. empty: why there is nothing to show, or "".
+    facts: single numbers of the answer, name -> value.
+    """
+
+    question: str
+    definition: str
+    table: pl.DataFrame
+    notes: tuple[str, ...] = ()
+    more: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    chart: Chart | None = None
+    empty: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return the table."""
+        return self.table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the figure as plain values that JSON holds: times are ISO text, NaN is null.
+
+        >>> import polars as pl
+        >>> Answer("How many?", "Events.", pl.DataFrame({"n": [3]})).to_dict()["table"]
+        [{'n': 3}]
+        """
+        return {
+            "question": self.question,
+            "definition": self.definition,
+            "empty": self.empty,
+            "notes": list(self.notes),
+            "facts": plain(dict(self.facts)),
+            "table": plain(self.table.to_dicts()),
+            "more": {
+                caption: {"rows": frame.height, "first": plain(frame.head(MOST_MORE).to_dicts())}
+                for caption, frame in self.more.items()
+            },
+            "chart": None
+            if self.chart is None or self.empty
+            else {"kind": self.chart.kind, "title": self.chart.title, "data": plain(self.chart.data.to_dicts())},
+        }
+
+    def figure(self) -> go.Figure:
+        """Return the chart as a plotly figure; without data, one that says why."""
+        if self.empty or self.chart is None:
+            from tocsin.views.style import nothing
+
+            return nothing(self.question, self.empty or "This answer is a table.")
+        return draw(self.chart)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the answer as a page that stands alone, and write it to ``path`` if there is one.
+
+        The page holds plotly.js (5 MB) and fetches nothing. Without a chart it holds no script.
+        """
+        from tocsin.views import page
+
+        drawn = None if self.chart is None or self.empty else self.figure()
+        text = page.whole(
+            self.question, self.definition, notes=self.notes, empty=self.empty, figure=drawn, tables=self._tables()
+        )
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _tables(self) -> dict[str, pl.DataFrame]:
+        """Return all tables by caption; the chart's own data last, where it is none of them."""
+        tables = {"Answer": self.table, **self.more}
+        if self.chart is not None and not any(self.chart.data.equals(t) for t in tables.values()):
+            tables["The chart's data"] = self.chart.data
+        return tables
+
+    def _repr_html_(self) -> str:
+        from tocsin.views import page
+
+        return page.fragment(
+            self.question, self.definition, self.notes, self.empty, {"Answer": self.table.head(20), **self.more}
+        )
+
+    def _ipython_display_(self) -> None:
+        """Show heading and tables, then the figure; a notebook calls this by itself."""
+        from IPython.display import HTML, display
+
+        display(HTML(self._repr_html_()))
+        if self.chart is not None and not self.empty:
+            display(self.figure())
+
+    def __str__(self) -> str:
+        """Read as plain text: question, definition, notes, table."""
+        lines = [self.question, self.definition, *([self.empty] if self.empty else []), *self.notes]
+        return "\n".join([*lines, str(self.table)])
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it.
+
+    >>> plain({"a": float("nan"), "b": [timedelta(minutes=1)], "c": date(2026, 1, 2)})
+    {'a': None, 'b': [60.0], 'c': '2026-01-02'}
+    """
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -1,0 +1,174 @@
+"""A page that stands alone: words, a chart and tables in one HTML file that fetches nothing.
+
+Enters: words, a figure, frames. Leaves: HTML. plotly.js is copied in once; a content security policy allows that script
+and the few lines that start it, by their hashes, and nothing else. Whatever an event says is escaped. Layer: views.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import math
+from datetime import date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from tocsin.text import escape_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import plotly.graph_objects as go
+    import polars as pl
+
+MOST_ROWS = 200
+"""Rows of a table that a page shows; it says how many there are."""
+LONG_CELL, LONGEST_CELL = 48, 300
+"""Longer text is broken into lines, still longer text is cut."""
+_START: Final = """
+const spec = JSON.parse(document.getElementById("figure-data").textContent);
+const box = document.getElementById("figure");
+spec.layout.autosize = true;
+delete spec.layout.width;
+delete spec.layout.title; // the page has it as its heading
+Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, showSendToCloud: false});
+"""
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 ui-sans-serif, system-ui, Helvetica, Arial, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+.empty { font-size: 1.1rem; padding: 1.5rem; border: 1px dashed #8a8f98; border-radius: 6px; }
+.tables { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid rgba(128,128,128,.3); text-align: left; vertical-align: top; }
+td { white-space: nowrap; }
+td.l { white-space: normal; min-width: 24em; }
+td.n, th.n { text-align: right; }
+footer, .note { color: #7b818b; font-size: 14px; }
+"""
+
+
+def cell(value: Any) -> str:
+    r"""Return a value as plain text a person reads; what could act or reorder is spelt out.
+
+    >>> cell(None), cell(1234567.0), cell(0.00012345), cell(1234.5678), cell(["a", "b\u202e"])
+    ('-', '1,234,567', '0.0001235', '1,234.57', 'a, b\\u202e')
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value == int(value) and abs(value) < 1e15:
+            return f"{int(value):,}"
+        return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, date):
+        return f"{value:%Y-%m-%d}"
+    if isinstance(value, list):
+        value = ", ".join("-" if v is None else str(v) for v in value)
+    return escape_terminal(str(value), limit=LONGEST_CELL)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(escape_terminal(text))
+
+
+def table(frame: pl.DataFrame, caption: str, most_rows: int = MOST_ROWS) -> str:
+    """Return a frame as an HTML table with a caption and column headers that belong to their columns.
+
+    >>> import polars as pl
+    >>> "&lt;b&gt;" in table(pl.DataFrame({"user": ["<b>"]}), "Users")
+    True
+    """
+    numbers = [t.is_numeric() for t in frame.dtypes]
+    head = "".join(
+        f'<th scope="col"{_right(n)}>{_escaped(name.replace("_", " "))}</th>'
+        for name, n in zip(frame.columns, numbers, strict=True)
+    )
+    rows = "\n".join(
+        "<tr>" + "".join(_cell(cell(v), numeric=n) for v, n in zip(row, numbers, strict=True)) + "</tr>"
+        for row in frame.head(most_rows).iter_rows()
+    )  # fmt: skip
+    more = f" (the first {most_rows:,} of {frame.height:,} rows)" if frame.height > most_rows else ""
+    return (
+        f'<div class="tables" tabindex="0" role="region" aria-label="{_escaped(caption)}"><table>'
+        f"<caption>{_escaped(caption)}{more}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
+    )
+
+
+def _right(numeric: bool) -> str:
+    return ' class="n"' if numeric else ""
+
+
+def _cell(text: str, *, numeric: bool) -> str:
+    kind = _right(numeric) or (' class="l"' if len(text) > LONG_CELL else "")
+    return f"<td{kind}>{html.escape(text)}</td>"
+
+
+def fragment(title: str, definition: str, notes: Sequence[str], empty: str, tables: Mapping[str, pl.DataFrame]) -> str:
+    """Return heading, definition, notes and tables, for inside another page."""
+    parts = [f"<h1>{_escaped(title)}</h1>", f"<p>{_escaped(definition)}</p>"]
+    parts += [f'<p class="empty">{_escaped(empty)}</p>'] if empty else []
+    parts += [f'<p class="note">{_escaped(note)}</p>' for note in notes]
+    parts += [table(frame, caption) for caption, frame in tables.items() if frame.height]
+    return "\n".join(parts)
+
+
+def whole(
+    title: str,
+    definition: str,
+    *,
+    notes: Sequence[str] = (),
+    empty: str = "",
+    figure: go.Figure | None = None,
+    tables: Mapping[str, pl.DataFrame],
+) -> str:
+    """Return a complete page. Without a figure it holds no script at all."""
+    scripts, chart = "", ""
+    hashes = "'none'"
+    if figure is not None:
+        plotly_js = _plotly_js()
+        hashes = f"{_hash(plotly_js)} {_hash(_START)}"
+        chart = f'<div id="figure" role="img" aria-label="Chart: {_escaped(title)}. Its data is in the tables below."></div>'
+        scripts = (
+            f'<script type="application/json" id="figure-data">{_inert(figure.to_json())}</script>\n'
+            f"<script>{plotly_js}</script>\n<script>{_START}</script>\n"
+        )
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )  # fmt: skip
+    body = fragment(title, definition, notes, empty, {})
+    told = "\n".join(table(frame, caption) for caption, frame in tables.items() if frame.height)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n{chart}\n{told}\n</main>\n"
+        f"<footer><p>Made by tocsin. Times are UTC unless a zone is named.</p></footer>\n{scripts}</body>\n</html>\n"
+    )
+
+
+def _inert(json_text: str) -> str:
+    """Return JSON in which nothing can end the script element that holds it."""
+    for character in "<>&\u2028\u2029":
+        json_text = json_text.replace(character, f"\\u{ord(character):04x}")
+    return json_text
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@cache
+def _plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text.replace("</script", "<\\/script").replace("\r\n", "\n").replace("\r", "\n")
