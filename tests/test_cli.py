@@ -205,14 +205,17 @@ def test_simulate_and_geo_import_write_their_files(tocsin, tmp_path: Path) -> No
 def test_the_demo_shows_stories_and_fails_below_a_floor(
     tocsin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tocsin.runners import demo
+    from tocsin.demo import challenges, judging
+    from tocsin.demo import run as demo
 
-    answer = demo.Answer("exe_spray", "mail.exe-many-recipients")
-    result = demo.StoryResult(
-        answer, planted=2, found=2, flagged=3, wrong=0, innocents=0, trapped=(), in_top=2, missed=()
+    expected = judging.Expected("exe_spray", "mail.exe-many-recipients")
+    result = judging.StoryResult(
+        expected, planted=2, found=2, flagged=3, wrong=0, innocents=0, trapped=(), in_top=2, missed=()
     )
     traps = pl.DataFrame({"trap": ["newsletter"], "users": [1], "flagged": [0], "detections": [""]})
-    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), traps)
+    solved = challenges.Solved("B1", "ask poisson", "6.01", "6", right=True)
+    rules = pl.DataFrame({"detection": ["mail.x"]})
+    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), (solved,), traps, rules, ())
     monkeypatch.setattr(demo, "run_demo", lambda *_: report)
     picture = tmp_path / "demo.svg"
     done = tocsin("demo", "--svg", picture)

@@ -113,7 +113,9 @@ def takeover_travel(made: Plan, rng: np.random.Generator, user: int, key: Key) -
     The owner is silent from half an hour before to two hours after, so the way there is the fastest and exactly known.
     """
     home = int(made.people.city[user])
-    domestic = key[1] % 2 == 0 and CITIES[home].country_iso_code == "US"
+    # Every other US user's intruder sits in the US too, the first one's first: that is the workshop's challenge 4.
+    before = sum(s.kind == "takeover_travel" and s.details["from_country"] == "US" for s in made.stories)
+    domestic = CITIES[home].country_iso_code == "US" and before % 2 == 0
     city = int(rng.choice(_far_cities(home, domestic=domestic)))
     gap_us = int(rng.uniform(10, 50) * 60) * SECOND_US
     mails = int(np.ceil(made.people.mails_per_day[user] * rng.uniform(1.5, 3)))
