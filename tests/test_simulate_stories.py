@@ -226,6 +226,17 @@ def test_users_whose_hours_shift_live_in_their_new_hours_from_the_told_date_on(s
         )
 
 
+def test_a_shift_moves_each_event_of_the_quiet_life_from_the_told_date_on_by_the_told_hours() -> None:
+    shifted, quiet = made(300, 30, 2), made(300, 30, 2, ())
+    for label in truth_of(shifted).labels("hours_shift"):
+        zone, change = label.details["zone"], date.fromisoformat(label.details["from_local_date"])
+        both = quiet.events.filter(user_id=label.users[0]).join(shifted.events, on="event_id", suffix="_now")
+        late = pl.col("timestamp").dt.convert_time_zone(zone).dt.date() >= change
+        moved = (pl.col("timestamp_now") - pl.col("timestamp")).dt.total_microseconds() / 3.6e9 % 24
+        assert set(both.filter(~late).select(moved).to_series()) == {0.0}
+        assert set(both.filter(late).select(moved).to_series()) == {label.details["shift_hours"] % 24}
+
+
 # -- passwords ------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ STATISTICS = "src/tocsin/kernels/statistics.py"
 CALENDARS = "src/tocsin/calendars.py"
 RANGES = "src/tocsin/ranges.py"
 ADDRESSES = "src/tocsin/addresses.py"
+SIMULATE = "src/tocsin/sources/simulate"
 
 
 def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Mutation:
@@ -44,6 +45,8 @@ _state = partial(_in, "test_state")
 _past = partial(_in, "test_backtest")
 _ranges = partial(_in, "test_ranges")
 _addresses = partial(_in, "test_addresses")
+_simulated = partial(_in, "test_simulate")
+_stories = partial(_in, "test_simulate_stories")
 
 # fmt: off
 TIME = (
@@ -221,6 +224,24 @@ CARRIED = (
         'same = pl.col("score").eq_missing(pl.col("score_got")) & pl', "same = pl",
         "a_rule_that_depends_on_its_batch_fails_by_name_and_the_one_beside_it_is_not_blamed"),
 )
+SIMULATED = (
+    _simulated("simulate.stories-disturb-bystanders", f"{SIMULATE}/plan.py", "others = day.filter(~has_part)", "others = day.filter(~has_part).head(-1)",
+               "whoever_has_no_part_lives_the_same_life_whatever_is_planted"),
+    _simulated("simulate.stories-share-a-stream", f"{SIMULATE}/casting.py", "own, key = stream(seed, Purpose.STORIES, code, number), (code, number)",
+               "own, key = rng, (code, number)", "a_story_is_the_same_whether_others_are_planted_or_not"),
+    _simulated("simulate.recipients-may-be-none", f"{SIMULATE}/days.py", "1 + rng.poisson(people.mean_recipients[user] - 1)",
+               "rng.poisson(people.mean_recipients[user])", "a_mails_recipients_are_one_and_a_poisson_number_around_the_users_own_mean"),
+    _simulated("simulate.events-are-independent", f"{SIMULATE}/days.py", "begins[user, which]", "rng.random(len(user))",
+               "events_of_a_day_come_in_sessions_and_are_not_independent"),
+    _simulated("simulate.drift-from-the-first-day", f"{SIMULATE}/days.py", "np.where(time_us >= drift_from_us,", "np.where(time_us >= 0,",
+               "drift_changes_everybodys_files_from_the_middle_on_and_nothing_else"),
+    _stories("simulate.owner-stays-at-the-desk", f"{SIMULATE}/stories.py", "made.silences.append(Silence(user, at - HOUR_US // 2,", "made.silences.append(Silence(-1, at - HOUR_US // 2,",
+             "exactly_the_takeovers_move_faster_than_any_aircraft_and_as_fast_as_told[400users-45days-seed20260601]"),
+    _stories("simulate.shift-is-a-date-late", f"{SIMULATE}/plan.py", "if day >= one.from_day:", "if day > one.from_day:",
+             "a_shift_moves_each_event_of_the_quiet_life_from_the_told_date_on_by_the_told_hours"),
+    _stories("simulate.guessers-are-abroad", f"{SIMULATE}/stories.py", "if c != home and city.country_iso_code == CITIES[home].country_iso_code", "if c != home",
+             "who_was_never_outside_the_us_is_so_by_the_geo_table_whether_failures_count_or_not[400users-45days-seed20260601]"),
+)
 # The comparison with the naive reference has to notice by itself, on random logs, what changes most scores.
 RANDOM = (
     _parity("random.baseline-contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
@@ -232,4 +253,15 @@ RANDOM = (
 )
 # fmt: on
 
-MUTATIONS: tuple[Mutation, ...] = (*GROUND, *CALENDAR, *TIME, *WINDOW, *STREAM, *STATISTIC, *FINDING, *CARRIED, *RANDOM)
+MUTATIONS: tuple[Mutation, ...] = (
+    *GROUND,
+    *CALENDAR,
+    *TIME,
+    *WINDOW,
+    *STREAM,
+    *STATISTIC,
+    *FINDING,
+    *CARRIED,
+    *SIMULATED,
+    *RANDOM,
+)
