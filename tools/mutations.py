@@ -164,7 +164,7 @@ FINDING = (
               "an_id_changes_with_what_the_rule_says_and_not_with_its_neighbours"),
     _findings("finding.id-without-the-entity", FINDINGS, "pl.lit(detection.entity), entity]", "pl.lit(detection.entity)]",
               "each_window_and_each_entity_has_a_finding_of_its_own_with_an_id_of_its_own"),
-    _findings("plan.measures-of-other-events-are-shared", PLAN, "[detection.measure.key, canonical(detection.on), ", "[detection.measure.key, ",
+    _findings("plan.measures-of-other-events-are-shared", PLAN, "[measure.key, canonical(on), entity, alone]", "[measure.key, entity, alone]",
               "equal_measures_over_different_events_do_not_share_their_state"),
 )
 # What carries over: saved state, evaluation, versions, and what a backtest reports.

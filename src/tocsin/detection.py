@@ -36,7 +36,7 @@ SEVERITIES = ("informational", "low", "medium", "high", "critical")
 LOOKED_UP = {
     f"{side}_{what}"
     for side in ("src", "dst", "user")
-    for what in ("country", "latitude", "longitude", "city", "asn", "network", "listed", "threat", "asset")
+    for what in ("country", "latitude", "longitude", "city", "asn", "network", "prefix", "listed", "threat", "asset")
 }
 """The columns that reference data attaches to an event."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")
@@ -207,7 +207,8 @@ class Detection:
     measure: what is counted (none for a rule over single events). against: what the value is compared with (a fit,
     a ``Table``, nothing, or several fits by name, whose columns are then ``ref.<name>_<column>``). context: measures of
     other entities of the event, by name. score: a number; when: the ``Condition`` under which it fires.
-    evidence: further columns kept with a finding. grouping: the length of the tumbling event-time window in which the
+    evidence: further columns kept with a finding. optional: columns that the rule can do without: they are null where the
+    source lacks them. grouping: the length of the tumbling event-time window in which the
     findings of one entity become one alert. examples: events that must fire and events that must not.
 
     >>> exe = Detection(
@@ -229,6 +230,7 @@ class Detection:
     against: Fit | Table | Mapping[str, Fit] | None = None
     context: Mapping[str, Context] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     description: str = ""
     false_positives: str = ""

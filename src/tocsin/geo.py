@@ -116,17 +116,22 @@ def country_table() -> Table:
 
 def geo_from_frame(frame: pl.DataFrame, *, name: str, notes: dict[str, str] | None = None) -> Table:
     """Make a geo table of a frame with `CSV_COLUMNS`; missing value columns become null."""
-    for column in CSV_COLUMNS[:2]:
-        if column not in frame.columns:
-            msg = f'{name}: no column "{column}"; a geo table needs {", ".join(CSV_COLUMNS)}.'
-            raise TableError(msg + did_you_mean(column, frame.columns))
-    numbers: dict[str, Any] = {}
-    for column, keys in (("lo_addr", RANGE_KEY[:2]), ("hi_addr", RANGE_KEY[2:])):
-        parsed = _addresses(frame[column], name)
-        numbers |= {keys[0]: parsed.hi, keys[1]: parsed.lo}
+    bounds = range_bounds(frame, name)
     values = pl.DataFrame([_value(frame, column, name) for column in GEO_VALUES])
-    ordered = pl.DataFrame(numbers).hstack(values).sort(RANGE_KEY)
+    ordered = pl.DataFrame(bounds).hstack(values).sort(RANGE_KEY)
     return Table(name, ordered, RANGE_KEY, GEO_VALUES, notes=notes or {})
+
+
+def range_bounds(frame: pl.DataFrame, name: str) -> dict[str, Any]:
+    """Return the key columns of a range table from ``lo_addr`` and ``hi_addr``, written as text or whole numbers."""
+    bounds: dict[str, Any] = {}
+    for column, keys in (("lo_addr", RANGE_KEY[:2]), ("hi_addr", RANGE_KEY[2:])):
+        if column not in frame.columns:
+            msg = f'{name}: no column "{column}"; a table of ranges needs lo_addr and hi_addr.'
+            raise TableError(msg + did_you_mean(column, frame.columns))
+        parsed = _addresses(frame[column], name)
+        bounds |= {keys[0]: parsed.hi, keys[1]: parsed.lo}
+    return bounds
 
 
 def _addresses(series: pl.Series, name: str) -> ParsedAddresses:
@@ -178,7 +183,7 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
             return Table.load(path)
         return geo_from_frame(pl.read_parquet(path), name=path.name)
     if suffixes.endswith((".csv", ".csv.gz", ".csv.zst")):
-        return geo_from_frame(_read_csv(path), name=path.name)
+        return geo_from_frame(read_range_csv(path), name=path.name)
     msg = f"{path}: a geo table is .csv, .csv.gz, .csv.zst, .parquet or .mmdb."
     raise TableError(msg)
 
@@ -191,7 +196,8 @@ def _is_parquet(path: Path) -> bool:
     return True
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def read_range_csv(path: Path) -> pl.DataFrame:
+    """Read a CSV of ranges, every column as text."""
     text = dict.fromkeys(("lo_addr", "hi_addr", "country_iso_code", "city_name"), pl.String)
     try:
         # "NA" is Namibia: only an empty cell is null here.

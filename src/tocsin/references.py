@@ -24,6 +24,7 @@ from tocsin.errors import TableError, did_you_mean
 from tocsin.geo import read_geo
 from tocsin.lists import Indicators, read_allow, read_assets, read_threats, rejected_of
 from tocsin.matching import NO_TIMES, Matcher, micros
+from tocsin.networks import prefixes, read_networks
 from tocsin.suppression import suppressed_by
 from tocsin.tables import Table, rows_or_null, version_rows
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tocsin.lists import ListSource
+    from tocsin.networks import NetworkSource
 
     GeoSource = str | os.PathLike[str] | pl.DataFrame | Table
 
@@ -46,6 +48,7 @@ _GEO = {
     "longitude": ("longitude", pl.Float64()),
     "city": ("city_name", pl.String()),
 }
+_NETWORK: dict[str, pl.DataType] = {"asn": pl.Int64(), "network": pl.String(), "prefix": pl.String()}
 _LISTED: dict[str, pl.DataType] = {"listed": pl.Boolean(), "threat": pl.String()}
 _UNKNOWN_REASON = "listed"
 
@@ -92,10 +95,11 @@ class _Addresses:
 class References:
     """Everything events can be looked up in. Made by :func:`reference`; never changed.
 
-    ``geo`` holds the versions of one geo table; the lists are None when none was given.
+    ``geo`` holds the versions of one geo table; the others are None when none was given.
     """
 
     geo: tuple[Table, ...] = ()
+    networks: Table | None = None
     threats: Indicators | None = None
     assets: Indicators | None = None
     allow: Indicators | None = None
@@ -106,15 +110,29 @@ class References:
         found: dict[str, pl.DataType] = {}
         for side in _SIDES:
             found |= {f"{side}_{name}": dtype for name, (_, dtype) in _GEO.items()}
-            found |= {f"{side}_{name}": dtype for name, dtype in _LISTED.items()}
+            found |= {f"{side}_{name}": dtype for name, dtype in (_NETWORK | _LISTED).items()}
             found[f"{side}_asset"] = pl.String()
         return found | {f"user_{name}": dtype for name, dtype in _LISTED.items()} | {"user_asset": pl.String()}
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The columns there is something to say about; every address has a prefix, which needs no table."""
+        given = (
+            {"network", "prefix"}
+            | (set(_GEO) if self.geo else set())
+            | ({"asn"} if self.networks is not None else set())
+        )
+        given |= set(_LISTED) if self.threats is not None else set()
+        given |= {"asset"} if self.assets is not None else set()
+        return frozenset(name for name in self.columns if name.partition("_")[2] in given)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the contents of all tables and lists; where they came from does not matter."""
         lists = {one.name: one.digest for one in (self.threats, self.assets, self.allow) if one is not None}
         about = {"geo": [table.digest for table in self.geo], **lists}
+        if self.networks is not None:
+            about["networks"] = self.networks.digest
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -168,6 +186,8 @@ class References:
         added: dict[str, pl.Series] = {}
         if any(name in _GEO for name in names):
             added |= self._geo(frame, seen, [name for name in names if name in _GEO])
+        if any(name in _NETWORK for name in names):
+            added |= seen.spread(self._network(seen.parsed))
         if any(name in _LISTED for name in names):
             added |= seen.matched(self._threats, frame, lambda rows: _listed(self.threats, rows))
         if "asset" in names:
@@ -181,6 +201,16 @@ class References:
             rows = rows_or_null(self.geo[0].ranges.find(seen.parsed))
             return seen.spread({name: self.geo[0].frame[_GEO[name][0]].gather(rows) for name in names})
         return self._geo_versions(version_rows(self.geo, _times(frame)), seen.by_row(), names)
+
+    def _network(self, parsed: ParsedAddresses) -> dict[str, pl.Series]:
+        """Return the AS number, the /24 or /48, and the network by name: the AS where the table knows it, else that prefix."""
+        prefix = prefixes(parsed)
+        if self.networks is None:
+            nothing = pl.repeat(None, len(parsed), dtype=pl.Int64(), eager=True)
+            return {"asn": nothing, "network": prefix, "prefix": prefix}
+        asn = self.networks.frame["asn"].gather(rows_or_null(self.networks.ranges.find(parsed)))
+        named = pl.DataFrame({"asn": asn, "prefix": prefix}).select(pl.coalesce(pl.format("AS{}", "asn"), "prefix"))
+        return {"asn": asn, "network": named.to_series(), "prefix": prefix}
 
     def _geo_versions(
         self, version: NDArray[np.int64], parsed: ParsedAddresses, names: Sequence[str]
@@ -223,11 +253,13 @@ def reference(
     threats: ListSource | Sequence[ListSource] | None = None,
     assets: ListSource | Sequence[ListSource] | None = None,
     allow: ListSource | Sequence[ListSource] | None = None,
+    networks: NetworkSource | None = None,
 ) -> References:
     """Gather reference data for look-ups.
 
     ``geo``: ``"country"`` (the table that ships), a file, a frame, a `Table`, or several versions of one with
-    their own ``valid_from``. ``threats``, ``assets``, ``allow``: a file, a frame or several.
+    their own ``valid_from``. ``networks``: address ranges with AS numbers, a file, a frame or a `Table`.
+    ``threats``, ``assets``, ``allow``: a file, a frame or several.
 
     >>> reference(geo="country").attributions
     ('IP Geolocation by DB-IP (https://db-ip.com)',)
@@ -240,6 +272,7 @@ def reference(
         raise TableError(msg)
     return References(
         tuple(tables),
+        None if networks is None else read_networks(networks),
         None if threats is None else read_threats(threats),
         None if assets is None else read_assets(assets),
         None if allow is None else read_allow(allow),

@@ -31,12 +31,13 @@ from tocsin.expressions import digest
 from tocsin.hashing import content_digest, hash_column
 from tocsin.kernels.arrival import FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
+from tocsin.references import References
 from tocsin.running import Rows
+from tocsin.schema import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tocsin.references import References
     from tocsin.running import Arrays, Running
 
 LATENESS = "1h"
@@ -134,14 +135,15 @@ class Engine:
         report_from: int | None = None,
     ) -> None:
         self.detections = tuple(detections)
-        self.refs, self.key, self.trace, self.keep_scores = refs, key, trace, keep_scores
+        self.refs = References() if refs is None else refs
+        self.key, self.trace, self.keep_scores = key, trace, keep_scores
         self.report_from = int(NEVER) if report_from is None else report_from
         self.lateness, self.horizon, self.skew = (
             duration_us(lateness),
             duration_us(dedup_horizon),
             duration_us(future_skew),
         )
-        attachable = set(refs.columns) if refs else set()
+        attachable = set(self.refs.carried)
         self.plan = plan(self.detections, {*columns, *attachable}, tuple(gaps))
         reads = set(self.plan.reads)
         self.attached = sorted((reads & attachable) - set(columns))
@@ -150,6 +152,7 @@ class Engine:
         }
         shown = {"src_ip", "dst_ip"}
         self.columns = sorted(((reads - LOOKED_UP) | (reads & set(columns)) | addresses | shown) & set(columns))
+        self.absent = sorted((self.plan.optional & reads) - set(columns) - attachable)
         self.skipped = self.plan.skipped
         self.rules = digest(
             *(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps, key.hex()
@@ -183,7 +186,10 @@ class Engine:
         )  # fmt: skip
         if "received_at" in extra:
             frame = frame.with_columns(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
-        if self.refs is not None and self.attached:
+        frame = frame.with_columns(
+            pl.lit(None, STANDARD[c].dtype if c in STANDARD else pl.String).alias(c) for c in self.absent
+        )
+        if self.attached:
             frame = self.refs.attach(frame, self.attached)
         return self._hash_entities(frame).rechunk()
 

@@ -81,12 +81,17 @@ class Plan:
         needed = {c for p in self.planned for c in (*p.detection.reads, *p.detection.evidence)}
         return sorted(needed)
 
+    @property
+    def optional(self) -> set[str]:
+        """The columns that are null where the source lacks them."""
+        return {c for p in self.planned for c in p.detection.optional}
+
 
 def plan(detections: Iterable[Detection], available: Collection[str], gaps: Sequence[Gap] = ()) -> Plan:
     """Compile detections for a source with the columns ``available`` (attached ones included)."""
     result = Plan([], {}, {}, gaps)
     for detection in detections:
-        missing = [c for c in detection.reads if c not in available]
+        missing = [c for c in detection.reads if c not in available and c not in detection.optional]
         if missing:
             result.skipped[detection.id] = _why_skipped(missing[0], available)
         else:
@@ -96,7 +101,7 @@ def plan(detections: Iterable[Detection], available: Collection[str], gaps: Sequ
 
 def _why_skipped(column: str, available: Collection[str]) -> str:
     if column in LOOKED_UP:
-        return f"needs {column}: give reference data that attaches it (geo=, threats= or assets=)"
+        return f"needs {column}: give reference data that attaches it (geo=, networks=, threats= or assets=)"
     return f"the events have no column {column}.{did_you_mean(column, available)}"
 
 

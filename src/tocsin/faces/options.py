@@ -66,6 +66,9 @@ class ReferenceOptions:
         str | None,
         Parameter(help='Geo table (CSV, Parquet, MMDB), or "country" for the one that ships.', metavar="FILE|country"),
     ] = None
+    networks: Annotated[
+        Path | None, Parameter(help="Address ranges with AS numbers (CSV, Parquet).", metavar="FILE")
+    ] = None
     threats: Annotated[
         tuple[Path, ...], Several, Parameter(help="Threat lists: text, CSV or JSONL.", metavar="FILE")
     ] = ()
@@ -116,7 +119,7 @@ def strict_failed(events: "Events", options: SourceOptions) -> bool:
 
 def open_references(options: ReferenceOptions) -> "References | None":
     """Return the reference data that was named, or None."""
-    if not (options.geo or options.threats or options.assets or options.allow):
+    if not (options.geo or options.networks or options.threats or options.assets or options.allow):
         return None
     from tocsin.references import reference
 
@@ -125,6 +128,7 @@ def open_references(options: ReferenceOptions) -> "References | None":
         threats=list(options.threats) or None,
         assets=list(options.assets) or None,
         allow=list(options.allow) or None,
+        networks=options.networks,
     )
 
 

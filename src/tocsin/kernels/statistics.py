@@ -56,6 +56,21 @@ def _sd(values: Any, n: Any, mean: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _largest(values: Any, n: Any, sign: Any) -> Any:
+    most = values[0]
+    for i in range(1, n):
+        if sign * values[i] > sign * most:
+            most = values[i]
+    return most
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _needs_order(code: Any, q: Any) -> Any:
+    """Whether a statistic is read off the sorted values; the largest and the smallest are found without sorting."""
+    return code in (MEDIAN, MAD) or (code == QUANTILE and 0 < q < 1)
+
+
+@njit(cache=True, nogil=True)
 def _one(code: Any, q: Any, values: Any, ordered: Any, n: Any) -> Any:
     if code == MEAN:
         return _mean(values, n)
@@ -63,6 +78,8 @@ def _one(code: Any, q: Any, values: Any, ordered: Any, n: Any) -> Any:
         return _sd(values, n, _mean(values, n))
     if code == MEDIAN:
         return median_of_sorted(ordered, n)
+    if code == QUANTILE and not _needs_order(code, q):
+        return _largest(values, n, 1.0 if q == 1 else -1.0)
     if code == QUANTILE:
         return quantile_of_sorted(ordered, n, q)
     middle = median_of_sorted(ordered, n)
@@ -79,7 +96,7 @@ def summarise(values: Any, n: Any, codes: Any, quantiles: Any, at_least: Any, ou
         return
     ordered = values
     for k in range(last):
-        if codes[k] >= MEDIAN:
+        if _needs_order(codes[k], quantiles[k]):
             ordered = np.sort(values[:n])
             break
     for k in range(last):

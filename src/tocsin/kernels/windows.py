@@ -97,8 +97,12 @@ def gather_baseline(
     """Write the baseline of window ``d`` into ``values``, oldest first; return how many there are."""
     size, n, last = ring.shape[1], 0, win[s]
     empty_is_zero = op in (COUNT, SUM, DISTINCT)
+    place = (d - (windows + 1) * stride) % size  # a division for each window would cost more than all the rest
     for back in range(windows, 0, -1):
         j = d - back * stride
+        place += stride
+        if place >= size:
+            place -= size
         if j < first[s] or first[s] == NEVER:
             continue
         lane0, lane1 = np.int64(0), np.int64(0)
@@ -109,9 +113,9 @@ def gather_baseline(
             if fired.size and fired[s] == j:
                 lane0 = np.int64(-1)
         elif last - size <= j < last:
-            lane0 = ring[s, j % size, 0]
+            lane0 = ring[s, place, 0]
             if acc.shape[1] > 1:
-                lane1 = ring[s, j % size, 1]
+                lane1 = ring[s, place, 1]
         if lane0 > 0:
             values[n] = value_of(op, lane0, lane1, scale)
             n += 1

@@ -11,7 +11,9 @@ from tocsin.rules.examples import at, failed, login
 
 LOGIN = col("kind") == "login"
 FAILED = LOGIN & (col("outcome") == "failure")
-SUCCEEDED = LOGIN & (col("outcome").is_null() | (col("outcome") != "failure"))
+NOT_REFUSED = col("outcome").is_null() | (col("outcome") != "failure")
+"""A failed login shows where somebody tried from, not where the account's owner is."""
+SUCCEEDED = LOGIN & NOT_REFUSED
 
 FAILED_BURST = Detection(
     id="login.failed-burst",
@@ -60,22 +62,22 @@ PASSWORD_SPRAY_NETWORK = Detection(
     id="login.password-spray-network",
     title="Failed logins of many accounts from one network",
     severity="high",
-    on=FAILED & col("src_network").is_not_null(),
-    entity="src_network",
+    on=FAILED & col("src_prefix").is_not_null(),
+    entity="src_prefix",
     measure=Distinct("user_id", sliding="1d"),
     score=value,
     when=score >= 15,
     evidence=("user_id", "src_ip", "src_country"),
     tags=("attack.t1110.003",),
     description=(
-        "From one network (the autonomous system where the table knows it, else the /24 or /48) the logins of at least fifteen "
-        "different accounts failed within a day: a spray that changes its address with every try."
+        "From one /24 (IPv6: /48) the logins of at least fifteen different accounts failed within a day: a spray that changes its "
+        "address with every try."
     ),
-    false_positives="Large access networks whose customers all mistype now and then. Raise the count with the size of the organisation.",
+    false_positives="A gateway, or an access network whose customers mistype now and then. Raise the count with the organisation.",
     examples=(
-        Example(True, [failed(60 * i, user_id=f"user{i}", src_network="198.51.100.0/24") for i in range(15)]),
-        Example(False, [failed(60 * i, user_id=f"user{i}", src_network="198.51.100.0/24") for i in range(14)]),
-        Example(False, [failed(i, user_id=f"user{i}", src_network=f"198.51.{i}.0/24") for i in range(40)]),
+        Example(True, [failed(60 * i, user_id=f"user{i}", src_prefix="198.51.100.0/24") for i in range(15)]),
+        Example(False, [failed(60 * i, user_id=f"user{i}", src_prefix="198.51.100.0/24") for i in range(14)]),
+        Example(False, [failed(i, user_id=f"user{i}", src_prefix=f"198.51.{i}.0/24") for i in range(40)]),
     ),
 )
 
@@ -92,6 +94,7 @@ def _first(what: str, column: str, **about: object) -> Detection:
         measure=FirstSeen(column, forget_after="180d"),
         score=value,
         when=(score >= 1) & (known >= 1),
+        optional=("outcome",),
         evidence=tuple(dict.fromkeys(("src_ip", "src_country", "src_city", column))),
         tags=("attack.t1078",),
         description=(
@@ -135,23 +138,24 @@ UNUSUAL_HOUR = Detection(
     entity="user_id",
     measure=Hours(zone="UTC"),
     score=value / total,
-    when=(score < 0.005) & (total >= 200),
+    when=(score < 0.0025) & (total >= 400),
+    optional=("outcome",),
     evidence=("src_ip", "src_country", "device_id"),
     tags=("attack.t1078",),
     description=(
-        "The share of the account's logins that fell into this hour of the day, this one included, is below one in two hundred, of at "
-        "least 200. Whether a user's hours have shifted for good is a question for `tocsin ask hours`, which compares whole days."
+        "The share of the account's logins that fell into this hour of the day, this one included, is below one in four hundred, of at "
+        "least 400. Whether a user's hours have shifted for good is a question for `tocsin ask hours`, which compares whole days."
     ),
     false_positives="Night work, travel to another time zone, the weeks around a change of the clock: hours are counted in UTC.",
     examples=(
         Example(
             True,
-            [login(i / 4, timestamp=at(i // 5, minute=i % 5)) for i in range(220)] + [login(0, timestamp=at(60, 18))],
+            [login(i / 4, timestamp=at(i // 5, minute=i % 5)) for i in range(410)] + [login(0, timestamp=at(90, 18))],
         ),
         Example(
-            False, [login(i / 4, timestamp=at(i // 5, minute=i % 5)) for i in range(220)] + [login(0, timestamp=at(60))]
+            False, [login(i / 4, timestamp=at(i // 5, minute=i % 5)) for i in range(410)] + [login(0, timestamp=at(90))]
         ),
-        Example(False, [login(i) for i in range(50)] + [login(0, timestamp=at(60, 18))], "too few logins to say"),
+        Example(False, [login(i) for i in range(50)] + [login(0, timestamp=at(90, 18))], "too few logins to say"),
     ),
 )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from tocsin.detection import Context, Detection, Example, col, ctx, prev, score, value
 from tocsin.measures import Count, Distinct, Previous
-from tocsin.rules.examples import Row, login
+from tocsin.rules.examples import Row, failed, login
+from tocsin.rules.login import NOT_REFUSED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +59,8 @@ TRAVEL_SPEED = Detection(
     id="login.travel-speed",
     title="Consecutive events further apart than anybody travels",
     severity="high",
-    on=_PLACED & ~(ctx.address_users >= SHARED_BY),
+    on=_PLACED & NOT_REFUSED & ~(ctx.address_users >= SHARED_BY),
+    optional=("outcome",),
     entity="user_id",
     measure=Previous("timestamp", "src_latitude", "src_longitude", "src_ip"),
     context={"address_users": Context(entity="src_ip", measure=Distinct("user_id", ever=True, forget_after="28d"))},
@@ -69,7 +71,8 @@ TRAVEL_SPEED = Detection(
     description=(
         "The speed in km/h between the places of an account's consecutive events, 100 km of uncertainty taken off the distance, "
         "is above 1,000 km/h. Two events at the same moment are taken to be one second apart. Events from an address that at least four "
-        "accounts have used (forgotten after 28 days without any) take no part: it is a gateway, learnt from the events themselves."
+        "accounts have used (forgotten after 28 days without any) take no part: it is a gateway, learnt from the events themselves. "
+        "Nor do failed logins: they show where somebody tried from."
     ),
     false_positives=(
         "Proxies that few people use, mobile networks and cloud mail clients whose address is far from the person. "
@@ -80,6 +83,7 @@ TRAVEL_SPEED = Detection(
         Example(True, [_at(0, NEW_YORK), _at(0, LONDON)], "at the same moment"),
         Example(False, [_at(0, NEW_YORK), _at(30, (40.9, -74.2))], "within the uncertainty"),
         Example(False, [_at(0, NEW_YORK), _at(0, (40.9, -74.2))], "within the uncertainty, at the same moment"),
+        Example(False, [_at(0, NEW_YORK), _at(30, LONDON) | failed(30)], "somebody in London guesses a password"),
         Example(False, [_at(0, (0.0, 179.9)), _at(30, (0.0, -179.9))], "across the date line"),
         Example(False, [_at(0, (89.9, 0.0)), _at(30, (89.9, 180.0))], "across the pole's neighbourhood"),
         Example(
@@ -129,7 +133,8 @@ MANY_COUNTRIES = Detection(
     id="login.many-countries",
     title="One account used from three countries in a day",
     severity="medium",
-    on=col("src_country").is_not_null() & ~(ctx.address_users >= SHARED_BY),
+    on=col("src_country").is_not_null() & NOT_REFUSED & ~(ctx.address_users >= SHARED_BY),
+    optional=("outcome",),
     entity="user_id",
     measure=Distinct("src_country", sliding="1d"),
     context=TRAVEL_SPEED.context,

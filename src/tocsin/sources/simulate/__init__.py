@@ -1,12 +1,26 @@
 """Simulated mail and login events with planted stories and their truth.
 
-Enters: a number of users, days and a seed. Leaves: events in the workshop's columns, a synthetic geography, a
-threat list, and the truth about which events are which story. Layer: sources.
+Enters: a number of users, days and a seed. Leaves: events in the workshop's columns, a synthetic geography, networks,
+a threat list, and the truth about which events are which story. Layer: sources.
 
-The same arguments give the same bytes: every draw comes from a stream keyed by (seed, purpose, day).
+The same arguments give the same bytes: every draw comes from a stream keyed by (seed, purpose, day or story).
 """
 
-from tocsin.sources.simulate.run import Simulation, simulate, simulate_to
-from tocsin.sources.simulate.stories import INNOCENT_KINDS, STORY_KINDS
+from tocsin.sources.simulate.casting import INNOCENT_KINDS, STORY_KINDS, USUAL_KINDS, kinds_of
+from tocsin.sources.simulate.files import write_truth
+from tocsin.sources.simulate.run import Simulation, Written, simulate, simulate_to
+from tocsin.sources.simulate.truth import Label, Truth
 
-__all__ = ["INNOCENT_KINDS", "STORY_KINDS", "Simulation", "simulate", "simulate_to"]
+__all__ = [
+    "INNOCENT_KINDS",
+    "STORY_KINDS",
+    "USUAL_KINDS",
+    "Label",
+    "Simulation",
+    "Truth",
+    "Written",
+    "kinds_of",
+    "simulate",
+    "simulate_to",
+    "write_truth",
+]

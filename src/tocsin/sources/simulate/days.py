@@ -15,29 +15,39 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tocsin.schema import STANDARD
 from tocsin.sources.simulate.cities import CITIES
-from tocsin.sources.simulate.population import ADDRESSES_PER_USER, Ints, Population, stream
+from tocsin.sources.simulate.population import ADDRESSES_PER_USER, Floats, Ints, Population, Purpose, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOOD_SHAPE = 50.0  # gamma shape of a user's daily mood: its standard deviation is 14 % of the rate
+FILES_SHAPE = 5.0  # the same of a day's attachments per mail: 45 %
+SESSION_HOURS = 0.75
+LEAST_SESSIONS, MOST_SESSIONS = 2, 6
+P_AT_WORK = 0.94
 
-SCHEMA: dict[str, pl.DataType] = {
-    "event_id": pl.String(),
-    "timestamp": pl.Datetime("us", "UTC"),
-    "kind": pl.String(),
-    "user_id": pl.String(),
-    "src_ip": pl.String(),
-    "dst_ip": pl.String(),
-    "nr_recipients": pl.Int64(),
-    "attachments": pl.List(pl.String()),
-    "nr_attachments": pl.Int64(),
-    "device_id": pl.String(),
-}
+COLUMNS = (
+    "event_id",
+    "timestamp",
+    "kind",
+    "user_id",
+    "src_ip",
+    "dst_ip",
+    "nr_recipients",
+    "attachments",
+    "nr_attachments",
+    "device_id",
+    "outcome",
+    "size_bytes",
+)
+SCHEMA: dict[str, pl.DataType] = {name: STANDARD[name].dtype for name in COLUMNS}
 
 _STEMS = """
 report invoice minutes agenda budget photo scan contract offer draft figures slides notes plan summary timetable letter
@@ -63,6 +73,7 @@ class Vocabulary:
     servers: pa.Array
     files: pa.Array
     kinds: pa.Array
+    outcomes: pa.Array
 
     @classmethod
     def of(cls, people: Population) -> Vocabulary:
@@ -78,6 +89,7 @@ class Vocabulary:
             texts(people.servers),
             texts(FILE_NAMES),
             texts(["mail", "login"]),
+            texts(["success", "failure"]),
         )
 
 
@@ -110,20 +122,24 @@ def utc_offsets_us(day: date) -> Ints:
     return np.array([(offsets[c.zone] or timedelta()) // timedelta(microseconds=1) for c in CITIES], np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """From ``from_us`` (UTC) on, this user's mails carry ``attachments_per_mail`` files."""
-
-    user: int
-    from_us: int
-    attachments_per_mail: float
-
-
 def ordinary_day(
-    people: Population, words: Vocabulary, day: date, number: int, *, seed: int, growths: Sequence[Growth] = ()
+    people: Population,
+    words: Vocabulary,
+    day: date,
+    number: int,
+    *,
+    seed: int,
+    shift_hours: Floats,
+    drift_from_us: int,
 ) -> pl.DataFrame:
-    """Return the events of one local date, of all users; ``number`` (its place in the run) keys its randomness."""
-    rng = stream(seed, 1, number + 1)
+    """Return the events of one local date, of all users.
+
+    ``number``, the date's place in the run (-1 is the day before it), keys its randomness. ``shift_hours`` moves
+    each user's day round the clock; from ``drift_from_us`` (UTC) on the users' drift in attachments holds.
+    No draw depends on either but the numbers of files, and none on any story: so stories change nobody who has no part
+    in them.
+    """
+    rng = stream(seed, Purpose.DAY, number + 1)
     n = len(people)
     factor = people.weekend if day.weekday() >= 5 else np.ones(n)
     # A day's own mood, shared by a user's mails and logins, makes counts overdispersed against Poisson.
@@ -131,14 +147,14 @@ def ordinary_day(
     mails, logins = rng.poisson(people.mails_per_day * factor), rng.poisson(people.logins_per_day * factor)
     user = np.concatenate([np.repeat(np.arange(n), mails), np.repeat(np.arange(n), logins)])
     is_mail = np.arange(len(user)) < mails.sum()
-    time_us, at_work = _times(rng, people, user, day)
+    hour, at_work = _hours(rng, people, user)
+    midnight_us = (datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+    hour = (hour + shift_hours[user]) % 24
+    time_us = midnight_us + (hour * HOUR_US).astype(np.int64) - utc_offsets_us(day)[people.city[user]]
 
-    per_mail = people.attachments_per_mail[user] * is_mail
-    for growth in growths:
-        per_mail[(user == growth.user) & (time_us >= growth.from_us) & is_mail] = growth.attachments_per_mail
-    nr_attachments = rng.poisson(per_mail)
     nr_recipients = 1 + rng.poisson(people.mean_recipients[user] - 1)
-    return pl.DataFrame(
+    failed = ~is_mail & (rng.random(len(user)) < people.p_failure[user])
+    frame = pl.DataFrame(
         {
             "event_id": pl.Series(event_ids(rng, len(user))),
             "timestamp": pl.Series(time_us).cast(SCHEMA["timestamp"]),
@@ -147,29 +163,46 @@ def ordinary_day(
             "src_ip": pl.Series(words.addresses.take(pa.array(_address_index(rng, people, user, at_work)))),
             "dst_ip": pl.Series(words.servers.take(pa.array(_server_index(rng, people, user, len(words.servers))))),
             "nr_recipients": pl.Series(pa.array(nr_recipients, mask=~is_mail)),
-            "attachments": pl.Series(_file_lists(rng, words, nr_attachments)),
-            "nr_attachments": nr_attachments,
             "device_id": pl.Series(words.devices.take(pa.array(2 * user + (rng.random(len(user)) < 0.3)))),
+            "outcome": pl.Series(words.outcomes.take(pa.array(failed.astype(np.int64)))),
             "@user": user,
         }
     )
+    # Draws whose number depends on a rate come last and from a stream of their own: drift moves nothing else.
+    rng = stream(seed, Purpose.FILES, number + 1)
+    per_mail = people.attachments_per_mail * rng.gamma(FILES_SHAPE, 1 / FILES_SHAPE, n)
+    drift = np.where(time_us >= drift_from_us, people.attachments_drift[user], 1.0)
+    nr_attachments = rng.poisson(per_mail[user] * drift * is_mail)
+    return frame.with_columns(
+        pl.Series("nr_attachments", nr_attachments),
+        pl.Series("size_bytes", pa.array(message_bytes(rng, nr_attachments), mask=~is_mail)),
+        pl.Series("attachments", _file_lists(rng, words, nr_attachments)),
+    ).select(*COLUMNS, "@user")
 
 
-def _times(
-    rng: np.random.Generator, people: Population, user: Ints, day: date
-) -> tuple[Ints, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Draw UTC times: 94 % inside the user's own operating hours (densest mid-way), the rest at any hour."""
-    at_work = rng.random(len(user)) < 0.94
-    share = (rng.random(len(user)) + rng.random(len(user))) / 2
-    hour = np.where(at_work, people.work_start_hour[user] + share * people.work_hours[user], share * 24)
-    midnight_us = (datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
-    local_us = midnight_us + (hour * HOUR_US).astype(np.int64)
-    return local_us - utc_offsets_us(day)[people.city[user]], at_work
+def message_bytes(rng: np.random.Generator, nr_attachments: Ints) -> Ints:
+    """Draw sizes of messages: a text of about 10 kB, and about 200 kB for each file."""
+    text, each = rng.lognormal(9.0, 0.8, len(nr_attachments)), rng.lognormal(12.0, 0.7, len(nr_attachments))
+    return (text + nr_attachments * each).astype(np.int64)
 
 
-def _address_index(
-    rng: np.random.Generator, people: Population, user: Ints, at_work: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> Ints:
+def _hours(rng: np.random.Generator, people: Population, user: Ints) -> tuple[Floats, Bools]:
+    """Draw local hours: 94 % in the user's two to six sessions of this date, the rest at any hour.
+
+    Sessions lie in the user's own operating hours (densest mid-way) and last 45 minutes. So events come in clusters,
+    and a test that takes a user's events for independent sees shifts that are none.
+    """
+    n = len(people)
+    sessions = np.minimum(LEAST_SESSIONS + rng.poisson(1.5, n), MOST_SESSIONS)
+    begins = (rng.random((n, MOST_SESSIONS)) + rng.random((n, MOST_SESSIONS))) / 2
+    at_work = rng.random(len(user)) < P_AT_WORK
+    which = (rng.random(len(user)) * sessions[user]).astype(np.int64)
+    within = rng.random(len(user))
+    begin = people.work_start_hour[user] + begins[user, which] * (people.work_hours[user] - SESSION_HOURS)
+    return np.where(at_work, begin + within * SESSION_HOURS, within * 24), at_work
+
+
+def _address_index(rng: np.random.Generator, people: Population, user: Ints, at_work: Bools) -> Ints:
     draw = rng.random(len(user))
     second = draw < people.p_second[user]
     office = ~second & at_work & (draw < people.p_second[user] + people.p_office[user])

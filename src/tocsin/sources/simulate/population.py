@@ -7,6 +7,7 @@ the only source of randomness of the simulator. Layer: sources.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,11 @@ from tocsin.sources.simulate.cities import CITIES
 from tocsin.sources.simulate.geography import HOMES, MOBILES, OFFICES, ipv4, ipv6, server
 
 MEAN_RECIPIENTS = 6.0  # challenge B1: each user's mean number of recipients is drawn from Poisson(6)
+LEAST_RECIPIENTS = 1
 MAILS_PER_DAY = 9.0
 LOGINS_PER_DAY = 3.0
 ATTACHMENTS_PER_MAIL = 0.25
+LOGIN_FAILURES = 0.04  # share of ordinary logins that fail
 ADDRESSES_PER_USER = 3  # home, second (mobile or IPv6), office: all in the user's home city
 SERVERS = 8
 _SERVER_CITIES = ("New York", "Chicago", "Los Angeles", "Frankfurt")
@@ -26,9 +29,20 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def stream(seed: int, *key: int) -> np.random.Generator:
-    """Return the generator of one purpose (and day): streams never share or shift each other's draws."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+class Purpose(IntEnum):
+    """What a stream of random numbers is for. Numbers are never reused: they are part of what a seed means."""
+
+    USERS = 0
+    DAY = 1
+    STORIES = 2
+    ADDED = 3
+    OUTCOMES = 4
+    FILES = 5
+
+
+def stream(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """Return the generator of one purpose (and day, story, ...): streams never share or shift each other's draws."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *key)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +51,8 @@ class Population:
 
     Rates are per local day (``mails_per_day``, ``logins_per_day``), attachments per mail; ``weekend`` multiplies
     both rates on Saturday and Sunday; ``work_start_hour`` and ``work_hours`` are local hours; ``p_second`` and
-    ``p_office`` are the shares of events from the user's second and office address.
+    ``p_office`` are the shares of events from the user's second and office address; ``p_failure`` is that of logins
+    that fail. From the middle of the run on ``attachments_drift`` multiplies ``attachments_per_mail``.
     """
 
     user_ids: list[str]
@@ -51,6 +66,8 @@ class Population:
     work_hours: Floats
     p_second: Floats
     p_office: Floats
+    p_failure: Floats
+    attachments_drift: Floats
     addresses: list[str]  # user u owns ADDRESSES_PER_USER entries from ADDRESSES_PER_USER * u
     devices: list[str]  # user u owns two entries from 2 * u: a computer and a telephone
     servers: list[str]
@@ -70,6 +87,8 @@ class Population:
                 "mails_per_day": self.mails_per_day,
                 "logins_per_day": self.logins_per_day,
                 "attachments_per_mail": self.attachments_per_mail,
+                "attachments_drift": self.attachments_drift,
+                "p_failure": self.p_failure,
                 "weekend": self.weekend,
                 "work_start_hour": self.work_start_hour,
                 "work_hours": self.work_hours,
@@ -82,14 +101,14 @@ def _lognormal(rng: np.random.Generator, mean: float, sigma: float, size: int) -
     return rng.lognormal(np.log(mean) - sigma * sigma / 2, sigma, size)
 
 
-def draw(users: int, seed: int) -> Population:
-    """Draw all users' parameters.
+def draw(users: int, seed: int, drift: float = 0.0) -> Population:
+    """Draw all users' parameters; ``drift`` is the standard deviation of the logarithm of ``attachments_drift``.
 
     >>> people = draw(users=3, seed=7)
     >>> len(people), people.user_ids == draw(users=3, seed=7).user_ids
     (3, True)
     """
-    rng = stream(seed, 0)
+    rng, later = stream(seed, Purpose.USERS), stream(seed, Purpose.OUTCOMES)
     weights = np.array([city.weight for city in CITIES])
     city = rng.choice(len(CITIES), size=users, p=weights / weights.sum())
     business = rng.random(users) < 0.5
@@ -97,7 +116,7 @@ def draw(users: int, seed: int) -> Population:
         user_ids=[uuid_text(raw) for raw in rng.integers(0, 256, (users, 16), dtype=np.uint8)],
         city=city,
         # "Each user has an average number of recipients": at least one, else the user could not send at all.
-        mean_recipients=np.maximum(rng.poisson(MEAN_RECIPIENTS, users), 1).astype(np.int64),
+        mean_recipients=np.maximum(rng.poisson(MEAN_RECIPIENTS, users), LEAST_RECIPIENTS).astype(np.int64),
         # Calmer than real life, on purpose: nobody ordinary sends so few mails that chance alone triples a day,
         # nor so many that the population's mean + 3 sd is an everyday matter. What a rule flags beyond the
         # planted stories is then small enough to read through.
@@ -111,6 +130,8 @@ def draw(users: int, seed: int) -> Population:
         work_hours=np.clip(rng.normal(10.0, 1.5, users), 6.0, 15.0),
         p_second=rng.uniform(0.05, 0.4, users),
         p_office=np.where(business, rng.uniform(0.2, 0.5, users), 0.0),
+        p_failure=np.clip(_lognormal(later, LOGIN_FAILURES, 0.5, users), 0.005, 0.2),
+        attachments_drift=np.exp(drift * later.standard_normal(users)),
         addresses=_addresses(rng, city),
         devices=[f"dev-{n:012x}" for n in rng.integers(0, 1 << 48, 2 * users)],
         servers=_servers(),

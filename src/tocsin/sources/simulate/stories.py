@@ -1,245 +1,279 @@
-"""The planted stories and the innocent traps: who does what, and when.
+"""The planted stories: who does what, and when.
 
-Enters: a population and the run's span. Leaves: a ``Plan`` with every story laid out. Layer: sources.
+Enters: a plan, a user, a stream of random numbers. Leaves: the plan with one more story laid out. Layer: sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from tocsin.sources.simulate.cities import CITIES
-from tocsin.sources.simulate.days import DAY_US, HOUR_US, Growth
+from tocsin.sources.simulate.days import DAY_US, HOUR_US
 from tocsin.sources.simulate.geography import (
     HOMES,
-    OFFICES,
-    beside_listed_address,
     distance_km,
-    ipv4,
+    guessing_network,
     listed_address,
+    plane_km,
 )
-from tocsin.sources.simulate.plan import Plan, Steady, Trip
-from tocsin.sources.simulate.population import ADDRESSES_PER_USER, Population, stream
+from tocsin.sources.simulate.plan import MINUTE_US, SECOND_US, Extra, Growth, Plan, Shift, Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tocsin.sources.simulate.population import Population
 
-MINUTE_US = HOUR_US // 60
-STORY_KINDS = (
-    "exe_spray",
-    "threat_login",
-    "volume_burst",
-    "population_outlier",
-    "takeover_travel",
-    "attachment_growth",
-)
-INNOCENT_KINDS = (
-    "exe_few_recipients",
-    "many_recipients_no_exe",
-    "beside_listed",
-    "shared_egress",
-    "traveller",
-    "newsletter",
-)
+    Key = tuple[int, int]
+
 BURST_HISTORY_DAYS = 10
-TRIP_SPEED_KMH = 750.0  # a jet's ground speed; the hours at airports come on top
-# The last extension decides. The third is the seed's everyday case; the last one shows as "photo_exe.jpg" on
-# a screen that obeys the right-to-left override.
-EXE_NAMES = ("invoice.pdf.exe", "SETUP.EXE", "update.exe", "Payment.Exe", "photo_\u202egpj.exe")
+AFTERMATH_DAYS = 2  # the user's own next event, far from the intruder's, may come as late as this
+RAMP_FACTOR, RAMP_GROWTH = 12.0, 0.04  # in the end twelve times the start, but never more than 4 % a day
+SPRAY_ADDRESSES = 4
+# The last extension decides. The third is the seed's everyday case; the fifth shows as "photo_exe.jpg" on a screen
+# that obeys the right-to-left override; "archive/member" is a name inside an archive, as mail gateways write it.
+EXE_NAMES = ("invoice.pdf.exe", "SETUP.EXE", "update.exe", "Payment.Exe", "photo_\u202egpj.exe", "photos.zip/view.exe")
+OTHER_PROGRAMS = ("holiday.scr", "scan.pdf.scr", "photos.zip/HOLIDAY.SCR")
 
 
-def plan(people: Population, seed: int, start_us: int, days: int, *, stories: bool = True) -> Plan:
-    """Choose the users of all stories and traps, disjoint, and lay out what they do.
-
-    Five users of each story and three of each trap per thousand users (at least one), in a fixed order, while
-    users last: at most half of all users have a part. A story that needs more days than the run has is left out.
-    """
-    rng = stream(seed, 2)
-    made = Plan(people, seed, start_us, days)
-    if not stories:
-        return made
-    free = rng.permutation(len(people)).tolist()[: len(people) // 2]
-    per_story, per_trap = min(20, max(1, len(people) // 200)), min(12, max(1, len(people) // 330))
-    made.people = people = _share_egress(made, rng, free, per_trap)
-    for kind in (*STORY_KINDS, *INNOCENT_KINDS):
-        lay_out, days_needed = _LAYOUTS.get(kind, (None, 0))
-        if lay_out is None or days < days_needed:
-            continue
-        for number in range(per_story if kind in STORY_KINDS else per_trap):
-            if free:
-                lay_out(made, rng, free.pop(), number)
-    return made
-
-
-def _exe_spray(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
+def exe_spray(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Mail programs to more than ten recipients, some of them screen savers; the first is an ``.exe`` to eleven."""
     day = int(rng.integers(0, made.days))
-    story = made.add("exe_spray", [user], [day], "mails an .exe to more than ten recipients")
+    count = int(rng.integers(2, 6))
+    recipients = [11, *rng.integers(11, 61, count - 1).tolist()]  # the first one stands on the boundary
+    every = EXE_NAMES + OTHER_PROGRAMS
+    programs = [EXE_NAMES[key[1] % len(EXE_NAMES)]]
+    programs += [every[(key[1] * 5 + k) % len(every)] for k in range(1, count)]
+    note = "mails programs to more than ten recipients"
+    story = made.add("exe_spray", key, [user], [day], note, programs=programs, recipients=recipients)
     at = made.moment(rng, day, 2)
-    for k in range(int(rng.integers(2, 6))):
-        name = EXE_NAMES[(number + k) % len(EXE_NAMES)]
-        files = (name,) if rng.random() < 0.6 else ("invoice-1.pdf", name)
-        recipients = 11 if k == 0 else int(rng.integers(11, 61))  # the first one stands on the boundary
-        made.event(story, at + k * 20 * MINUTE_US, "mail", user, nr_recipients=recipients, attachments=files)
+    for k in range(count):
+        files = (programs[k],) if rng.random() < 0.6 else ("invoice-1.pdf", programs[k])
+        made.event(story, at + k * 20 * MINUTE_US, "mail", user, nr_recipients=recipients[k], attachments=files)
 
 
-def _threat_login(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
+def threat_login(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Log in with a listed address; every third user's is the destination."""
     day = int(rng.integers(0, made.days))
-    side = "dst_ip" if number % 3 == 2 else "src_ip"
-    story = made.add("threat_login", [user], [day], f"logs in with a listed {side}")
+    side = "dst_ip" if key[1] % 3 == 2 else "src_ip"
+    address, device = listed_address(int(made.people.city[user]), key[1]), device_id(rng)
+    note = f"logs in with a listed {side}"
+    story = made.add("threat_login", key, [user], [day], note, side=side, address=address, device_id=device)
     at = made.moment(rng, day, 2)
     for k in range(int(rng.integers(1, 4))):
-        address = listed_address(int(made.people.city[user]), number)
-        made.event(story, at + k * 30 * MINUTE_US, "login", user, **{side: address, "device_id": _device(rng)})
+        made.event(story, at + k * 30 * MINUTE_US, "login", user, **{side: address, "device_id": device})
 
 
-def _volume_burst(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    del number
+def threat_mail(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Mail to a listed destination anywhere."""
+    day = int(rng.integers(0, made.days))
+    address = listed_address(int(rng.integers(0, len(CITIES))), key[1])
+    story = made.add("threat_mail", key, [user], [day], "mails to a listed destination", side="dst_ip", address=address)
+    at = made.moment(rng, day, 2)
+    for k in range(int(rng.integers(1, 5))):
+        made.event(story, at + k * 25 * MINUTE_US, "mail", user, dst_ip=address, nr_recipients=int(rng.integers(1, 6)))
+
+
+def volume_burst(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Send many times the usual day's mails within three hours, after some history."""
     day = int(rng.integers(BURST_HISTORY_DAYS, made.days))
-    n = int(np.ceil(made.people.mails_per_day[user] * rng.uniform(8, 15)))
-    story = made.add("volume_burst", [user], [day], f"sends {n} mails more than usual within three hours")
+    usual = float(made.people.mails_per_day[user])
+    n = int(np.ceil(usual * rng.uniform(8, 15)))
+    note = f"sends {n} mails more than usual within three hours"
+    story = made.add("volume_burst", key, [user], [day], note, mails=n, usual_mails_per_day=usual)
     at = made.moment(rng, day, 3)
     for offset in np.sort(rng.integers(0, 3 * HOUR_US, n)).tolist():
         made.event(story, at + offset, "mail", user, nr_recipients=int(rng.integers(1, 4)))
 
 
-def _outlier_rate(made: Plan) -> float:
+def outlier_rate(people: Population) -> float:
     """Return a daily volume that stays far above mean + 3 sd even after the outliers have widened that sd."""
-    rate = made.people.mails_per_day
+    rate = people.mails_per_day
     return float(rate.mean() + 12 * np.sqrt(rate.var() + rate.mean()))
 
 
-def _population_outlier(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    del number
-    rate = _outlier_rate(made) * rng.uniform(0.9, 1.1)
-    story = made.add("population_outlier", [user], range(made.days), f"sends {rate:.0f} mails more a day, every day")
-    made.steady.append(Steady(story, user, rate, 3))
-    made.tags.append((story, (pl.col("@user") == user) & (pl.col("kind") == "mail")))
+def population_outlier(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Send far more than everybody else, on every day."""
+    steady_sender(made, rng, user, key, "population_outlier", recipients=3)
 
 
-def _newsletter(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    del number
-    rate = _outlier_rate(made) * rng.uniform(0.9, 1.1)
-    story = made.add("newsletter", [user], range(made.days), f"a newsletter: {rate:.0f} mails a day, to many")
-    made.steady.append(Steady(story, user, rate, 250))
-    made.tags.append((story, (pl.col("@user") == user) & (pl.col("kind") == "mail")))
+def steady_sender(made: Plan, rng: np.random.Generator, user: int, key: Key, kind: str, *, recipients: int) -> None:
+    """Send far more than everybody else, on every day, each mail to about ``recipients``."""
+    rate = float(outlier_rate(made.people) * rng.uniform(0.9, 1.1))
+    note = f"sends {rate:.0f} mails more a day, every day, each to about {recipients}"
+    about = {"extra_mails_per_day": rate, "recipients_per_mail": recipients}
+    story = made.add(kind, key, [user], range(made.days), note, **about)
+    made.extras.append(Extra(story, user, [rate] * made.days, recipients, 0, 24))
+    made.tag(story, pl.col("kind") == "mail")
 
 
-def _takeover_travel(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
+def takeover_travel(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Log in at home, and within the hour from far away on a new device; then a burst of mail from there.
+
+    The owner is silent from half an hour before to two hours after, so the way there is the fastest and exactly known.
+    """
     home = int(made.people.city[user])
-    domestic = number % 2 == 0 and CITIES[home].country_iso_code == "US"
+    domestic = key[1] % 2 == 0 and CITIES[home].country_iso_code == "US"
+    city = int(rng.choice(_far_cities(home, domestic=domestic)))
+    gap_us = int(rng.uniform(10, 50) * 60) * SECOND_US
+    mails = int(np.ceil(made.people.mails_per_day[user] * rng.uniform(1.5, 3)))
+    at = made.moment(rng, int(rng.integers(0, made.days)), 2.5)
+    address, device = made.address_in(user, city, HOMES, int(rng.integers(0, 1 << 19))), device_id(rng)
+    story = made.add(
+        "takeover_travel",
+        key,
+        [user],
+        made.span(at, at + AFTERMATH_DAYS * DAY_US),
+        f"the next login comes from {CITIES[city].name}, with {mails} mails after it",
+        from_city=CITIES[home].name,
+        from_country=CITIES[home].country_iso_code,
+        to_city=CITIES[city].name,
+        to_country=CITIES[city].country_iso_code,
+        distance_km=distance_km(home, city),
+        gap_seconds=gap_us // SECOND_US,
+        speed_kmh=distance_km(home, city) / (gap_us / HOUR_US),
+        plane_speed_kmh=plane_km(home, city) / (gap_us / HOUR_US),
+        address=address,
+        device_id=device,
+        mails=mails,
+    )
+    made.event(story, at, "login", user)
+    strange: dict[str, Any] = {"src_ip": address, "device_id": device}
+    arrived = at + gap_us
+    made.event(story, arrived, "login", user, **strange)
+    for k in range(mails):
+        recipients = int(rng.integers(1, 9))
+        made.event(story, arrived + (k + 1) * 90 * SECOND_US, "mail", user, nr_recipients=recipients, **strange)
+    made.silences.append(Silence(user, at - HOUR_US // 2, arrived + mails * 90 * SECOND_US + 2 * HOUR_US))
+
+
+def _far_cities(home: int, *, domestic: bool) -> list[int]:
     far = [
         c
         for c, city in enumerate(CITIES)
         if distance_km(home, c) > (3000 if domestic else 5000) and (city.country_iso_code == "US") == domestic
     ]
-    far = far or [c for c in range(len(CITIES)) if distance_km(home, c) > 3000]
-    city = int(rng.choice(far))
-    day = int(rng.integers(0, made.days))
-    at = made.moment(rng, day, 2.5)
-    # The way back shows too, perhaps on the next day: the user's own next login is far from the intruder's.
-    days = [day] if day + 1 >= made.days else [day, day + 1]
-    story = made.add("takeover_travel", [user], days, f"the next login comes from {CITIES[city].name}")
-    made.event(story, at, "login", user)
-    strange = {"src_ip": ipv4(city, HOMES, int(rng.integers(0, 1 << 19))), "device_id": _device(rng)}
-    at += int(rng.uniform(10, 50) * MINUTE_US)
-    made.event(story, at, "login", user, **strange)
-    for k in range(int(rng.integers(2, 7))):
-        made.event(story, at + (k + 1) * 5 * MINUTE_US, "mail", user, nr_recipients=int(rng.integers(1, 9)), **strange)
+    return far or [c for c in range(len(CITIES)) if distance_km(home, c) > 3000]
 
 
-def _attachment_growth(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    del number
-    day = int(rng.integers(made.days // 3, max(made.days * 2 // 3, made.days // 3 + 1)))
-    from_us, rate = made.start_us + day * DAY_US, float(rng.uniform(4, 6))
-    story = made.add("attachment_growth", [user], range(day, made.days), f"from here on {rate:.1f} files a mail")
-    made.growths.append(Growth(user, from_us, rate))
-    since = pl.col("timestamp").to_physical() >= from_us
-    made.tags.append((story, (pl.col("@user") == user) & (pl.col("kind") == "mail") & since))
+def attachment_growth(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Attach several times as many files from the middle of the run on."""
+    day = made.days // 2
+    from_us, more = made.split_us, float(rng.uniform(4, 6))
+    before = float(made.people.attachments_per_mail[user])
+    note = f"from here on {more:.1f} files a mail more"
+    about = {"files_per_mail_before": before, "files_per_mail_after": before + more}
+    story = made.add("attachment_growth", key, [user], range(day, made.days), note, **about)
+    made.growths.append(Growth(story, user, from_us, more))
+    made.tag(story, (pl.col("kind") == "mail") & (pl.col("timestamp").to_physical() >= from_us))
 
 
-def _exe_few_recipients(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    day = int(rng.integers(0, made.days))
-    story = made.add("exe_few_recipients", [user], [day], "mails an .exe to ten recipients or fewer")
-    at = made.moment(rng, day, 2)
-    for k, recipients in enumerate((10, int(rng.integers(1, 10)))):  # ten is not more than ten
-        name = EXE_NAMES[(number + k) % len(EXE_NAMES)]
-        made.event(story, at + k * HOUR_US, "mail", user, nr_recipients=recipients, attachments=(name,))
-
-
-def _many_recipients_no_exe(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    day = int(rng.integers(0, made.days))
-    story = made.add("many_recipients_no_exe", [user], [day], "mails to many, with files that only look like programs")
-    at = made.moment(rng, day, 2)
-    names = ("exe.pdf", "setup.exe.txt", "exe", "notes-exe", "tool.exe.zip", "slides-1.pdf")
-    for k in range(3):
-        recipients = int(rng.integers(30, 300))
-        files = (names[(number + k) % len(names)],)
-        made.event(story, at + k * 30 * MINUTE_US, "mail", user, nr_recipients=recipients, attachments=files)
-
-
-def _beside_listed(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    day = int(rng.integers(0, made.days))
-    story = made.add("beside_listed", [user], [day], "logs in from the address next to a listed one")
-    address = beside_listed_address(int(made.people.city[user]), number)
-    made.event(story, made.moment(rng, day, 0), "login", user, src_ip=address)
-
-
-def _traveller(made: Plan, rng: np.random.Generator, user: int, number: int) -> None:
-    del number
-    home = int(made.people.city[user])
-    city = int(rng.choice([c for c in range(len(CITIES)) if distance_km(home, c) > 1500]))
-    flight_us = int((distance_km(home, city) / TRIP_SPEED_KMH + 2.0) * HOUR_US)
-    day = int(rng.integers(1, made.days - 5))
-    leave_us = made.start_us + day * DAY_US + int(rng.uniform(1, 12) * HOUR_US)
-    back_us = leave_us + flight_us + int(rng.uniform(24, 60) * HOUR_US)
-    home_us = back_us + flight_us
-    days = range(day, min(made.days, (home_us - made.start_us) // DAY_US + 1))
-    story = made.add("traveller", [user], days, f"flies to {CITIES[city].name} and back")
-    address = ipv4(city, OFFICES, int(rng.integers(0, 4096)))
-    made.event(story, leave_us - 20 * MINUTE_US, "login", user)  # seen at both ends of a flight: so its speed shows
-    made.event(story, leave_us + flight_us + 20 * MINUTE_US, "login", user, src_ip=address)
-    made.trips.append(Trip(story, user, leave_us, leave_us + flight_us, back_us, home_us, address))
-    made.tags.append((story, (pl.col("@user") == user) & (pl.col("src_ip") == address)))
-
-
-def _share_egress(made: Plan, rng: np.random.Generator, free: list[int], groups: int) -> Population:
-    """Put colleagues of one city behind one address; they use it for half of their events."""
+def hours_shift(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Live several hours earlier or later from some date in the middle third on."""
     people = made.people
-    addresses, p_office = list(people.addresses), people.p_office.copy()
-    for _ in range(groups):
-        cities, counts = np.unique(people.city[free], return_counts=True)
-        if not len(counts) or counts.max() < 3:
-            break
-        city = int(cities[counts.argmax()])
-        crowd = [u for u in free if people.city[u] == city][: min(8, 1 + len(free) // 20 + 2)]
-        free[:] = [u for u in free if u not in crowd]
-        address = ipv4(city, OFFICES, int(rng.integers(0, 4096)))
-        for user in crowd:
-            addresses[ADDRESSES_PER_USER * user + 2] = address
-            p_office[user] = 0.5
-        note = f"{len(crowd)} users of one office behind {address}"
-        story = made.add("shared_egress", crowd, range(made.days), note)
-        made.tags.append((story, pl.col("@user").is_in(crowd) & (pl.col("src_ip") == address)))
-    return replace(people, addresses=addresses, p_office=p_office)
+    day = int(rng.integers(made.days // 3, max(made.days * 2 // 3, made.days // 3 + 1)))
+    hours = int(rng.integers(3, 7)) * (1 if rng.random() < 0.5 else -1)
+    begin, length = float(people.work_start_hour[user]), float(people.work_hours[user])
+    story = made.add(
+        "hours_shift",
+        key,
+        [user],
+        range(max(0, day - (made.offset_us(user) > 0)), made.days),  # in the east a date begins on the UTC day before
+        f"from here on lives {abs(hours)} hours {'later' if hours > 0 else 'earlier'}",
+        from_local_date=made.date(day),
+        shift_hours=hours,
+        zone=CITIES[int(people.city[user])].zone,
+        hours_before=[begin, (begin + length) % 24],
+        hours_after=[(begin + hours) % 24, (begin + hours + length) % 24],
+    )
+    made.shifts.append(Shift(user, day, hours))
+    made.tag(story, from_local_day=day)
 
 
-def _device(rng: np.random.Generator) -> str:
+def slow_ramp(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Send a few per cent more each day: in the end many times the start, and hardly ever three times the recent mean."""
+    people = made.people
+    day = made.days // 6
+    usual = float(people.mails_per_day[user])
+    growth = min(RAMP_GROWTH, RAMP_FACTOR ** (1 / (made.days - day)) - 1) * rng.uniform(0.95, 1.0)
+    more = [usual * ((1 + growth) ** max(0, d - day) - 1) for d in range(made.days)]
+    note = f"from here on sends {100 * growth:.1f} % more each day"
+    about = {"growth_per_day": float(growth), "usual_mails_per_day": usual, "last_day_factor": more[-1] / usual + 1}
+    story = made.add("slow_ramp", key, [user], range(day, made.days), note, **about)
+    first_hour = float(people.work_start_hour[user]) - made.offset_us(user) / HOUR_US
+    made.extras.append(Extra(story, user, more, 3, first_hour, float(people.work_hours[user])))
+
+
+def password_guessing(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
+    """Fail at one account many times within minutes from one address; every other attempt ends with a success."""
+    city = _attackers_city(made, rng, user)
+    address = guessing_network(city, int(rng.integers(0, 32)))[1][int(rng.integers(0, 16))]
+    device, failures, succeeded = device_id(rng), int(rng.integers(40, 160)), key[1] % 2 == 0
+    at = made.moment(rng, int(rng.integers(0, made.days)), 1)
+    story = made.add(
+        "password_guessing",
+        key,
+        [user],
+        made.span(at, at + AFTERMATH_DAYS * DAY_US),
+        f"{failures} failed logins from {CITIES[city].name} within half an hour",
+        address=address,
+        city=CITIES[city].name,
+        failures=failures,
+        succeeded=succeeded,
+    )
+    for offset in np.sort(rng.integers(0, 30 * MINUTE_US, failures)).tolist():
+        made.event(story, at + offset, "login", user, src_ip=address, device_id=device, outcome="failure")
+    if succeeded:
+        _get_in(made, story, user, city, at + 31 * MINUTE_US, address, device)
+
+
+def password_spray(made: Plan, rng: np.random.Generator, targets: list[int], key: Key) -> None:
+    """Try two or three passwords at each of many accounts from one US network, half an hour or more between rounds.
+
+    Every third spray uses one address, the others four of the network. Of every other one account gives in, at the end.
+    """
+    us = [c for c, city in enumerate(CITIES) if city.country_iso_code == "US"]
+    city = int(rng.choice(us))
+    network, addresses = guessing_network(city, int(rng.integers(0, 32)))
+    addresses = addresses[: 1 if key[1] % 3 == 1 else SPRAY_ADDRESSES]
+    device, rounds = device_id(rng), int(rng.integers(2, 4))
+    at = made.moment(rng, int(rng.integers(0, made.days)), 4)
+    victim = targets[int(rng.integers(0, len(targets)))] if key[1] % 2 == 0 else None
+    story = made.add(
+        "password_spray",
+        key,
+        targets,
+        made.span(at, at + AFTERMATH_DAYS * DAY_US),
+        f"{rounds} failed logins at each of {len(targets)} accounts from one network in {CITIES[city].name}",
+        network=network,
+        addresses=addresses,
+        city=CITIES[city].name,
+        failures_per_user=rounds,
+        succeeded=None if victim is None else made.people.user_ids[victim],
+    )
+    for number in range(rounds):
+        for target in targets:
+            time = at + number * HOUR_US + int(rng.integers(0, 30 * MINUTE_US))
+            source = addresses[int(rng.integers(0, len(addresses)))]
+            made.event(story, time, "login", target, src_ip=source, device_id=device, outcome="failure")
+    if victim is not None:
+        _get_in(made, story, victim, city, at + rounds * HOUR_US, addresses[0], device)
+
+
+def _get_in(made: Plan, story: int, user: int, city: int, time_us: int, address: str, device: str) -> None:
+    """Add a success; the owner is silent for six hours on both sides, so it is no record of travel."""
+    made.visited.setdefault(user, set()).add(city)
+    made.event(story, time_us, "login", user, src_ip=address, device_id=device)
+    made.silences.append(Silence(user, time_us - 6 * HOUR_US, time_us + 6 * HOUR_US))
+
+
+def _attackers_city(made: Plan, rng: np.random.Generator, user: int) -> int:
+    """Return another city of the user's country: so nobody is abroad because of a stranger's failed login."""
+    home = int(made.people.city[user])
+    near = [c for c, city in enumerate(CITIES) if c != home and city.country_iso_code == CITIES[home].country_iso_code]
+    return int(rng.choice(near)) if near else home
+
+
+def device_id(rng: np.random.Generator) -> str:
+    """Return a device nobody has used before."""
     return f"dev-{int(rng.integers(0, 1 << 48)):012x}"
-
-
-_LAYOUTS: dict[str, tuple[Callable[[Plan, np.random.Generator, int, int], None], int]] = {
-    "exe_spray": (_exe_spray, 1),
-    "threat_login": (_threat_login, 1),
-    "volume_burst": (_volume_burst, BURST_HISTORY_DAYS + 1),
-    "population_outlier": (_population_outlier, 1),
-    "takeover_travel": (_takeover_travel, 1),
-    "attachment_growth": (_attachment_growth, 6),
-    "exe_few_recipients": (_exe_few_recipients, 1),
-    "many_recipients_no_exe": (_many_recipients_no_exe, 1),
-    "beside_listed": (_beside_listed, 1),
-    "traveller": (_traveller, 8),
-    "newsletter": (_newsletter, 1),
-}
