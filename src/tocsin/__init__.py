@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tocsin.errors import MappingError, RuleError, SourceError, StateError, StatisticsError, TableError, TocsinError
     from tocsin.fits import limit, own_history, population
     from tocsin.measures import Count, Distinct, FirstSeen, Hours, Max, Mean, Min, Previous, Ratio, Sum
-    from tocsin.questions.explain import explain
+    from tocsin.questions.explanation import explain
     from tocsin.references import References, reference
     from tocsin.runners.compare import compare
     from tocsin.runners.rulefiles import check_rules, load_rules, test_rules
@@ -65,7 +65,7 @@ _HOMES = {
     ),
     "fits": ("limit", "own_history", "population"),
     "measures": ("Count", "Distinct", "FirstSeen", "Hours", "Max", "Mean", "Min", "Previous", "Ratio", "Sum"),
-    "questions.explain": ("explain",),
+    "questions.explanation": ("explain",),
     "references": ("References", "reference"),
     "runners.compare": ("compare",),
     "runners.rulefiles": ("check_rules", "load_rules", "test_rules"),

@@ -158,12 +158,11 @@ def _print_table(console: Console, frame: "pl.DataFrame", rows: int, caption: st
     if not frame.height or not rows:
         return
     columns = [_column(name, dtype, i) for i, (name, dtype) in enumerate(frame.schema.items())]
-    more = (
-        f"{caption or 'table'}: {min(rows, frame.height)} of {whole(frame.height)} rows"
-        if frame.height > rows
-        else caption
-    )
-    console.print(make_table(frame.head(rows).to_dicts(), columns, console.width, safe(more, None)))
+    if frame.height > rows:
+        caption = f"{caption or 'table'}: {whole(min(rows, frame.height))} of {whole(frame.height)} rows"
+    if caption:
+        console.print(Text(safe(caption, None), style="bold"))
+    console.print(make_table(frame.head(rows).to_dicts(), columns, console.width))
     console.print()
 
 

@@ -13,22 +13,24 @@ if TYPE_CHECKING:
     from tocsin.questions.answer import Answer
     from tocsin.questions.changes import largest_changes
     from tocsin.questions.columns import describe, histogram, top
+    from tocsin.questions.explanation import explain
     from tocsin.questions.habits import poisson_parameter, shifted_hours
     from tocsin.questions.places import fastest_travellers, outside, world_map
-    from tocsin.questions.series import population, series
+    from tocsin.questions.timelines import population, series
 
 _HOMES = {
     "answer": ("Answer",),
     "changes": ("largest_changes",),
     "columns": ("describe", "histogram", "top"),
+    "explanation": ("explain",),
     "habits": ("poisson_parameter", "shifted_hours"),
     "places": ("fastest_travellers", "outside", "world_map"),
-    "series": ("population", "series"),
+    "timelines": ("population", "series"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Answer", "describe", "fastest_travellers", "histogram", "largest_changes", "outside", "poisson_parameter", "population",
+    "Answer", "describe", "explain", "fastest_travellers", "histogram", "largest_changes", "outside", "poisson_parameter", "population",
     "series", "shifted_hours", "top", "world_map",
 ]  # fmt: skip
 

@@ -52,7 +52,9 @@ def bins(values: Floats, counts: NDArray[np.int64], *, whole: bool) -> pl.DataFr
     frame = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counted}, schema=BINS)
     beyond = int(counts[~inner].sum())
     if beyond:
-        last = pl.DataFrame({"low": [float(edges[-1])], "high": [high], "count": [beyond]}, schema=BINS)
+        last = pl.DataFrame(
+            {"low": [float(edges[-1])], "high": [high + 0.5 if whole else high], "count": [beyond]}, schema=BINS
+        )
         frame = pl.concat([frame, last])
     return frame
 

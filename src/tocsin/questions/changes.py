@@ -33,7 +33,7 @@ BLOCK_CELLS = 20_000_000
 """Numbers of the matrix of entities by days that are in memory at a time."""
 LEAST_DAYS = 4
 SIGNIFICANT = 0.05
-UNLIKE, CHANGED, STEADY = "changed, unlike the rest", "changed", "not significant"
+UNLIKE, CHANGED, STEADY = "unlike the rest", "changed", "not significant"
 VERDICTS = (UNLIKE, CHANGED, STEADY)
 
 

@@ -133,7 +133,7 @@ def histogram(events: Events, column: str, *, limit: float | None = 0.999, on: p
     shown, beyond = drawn(frame)
     if beyond:
         notes.append(
-            f"{beyond:,} values above {shown['high'][-1]:,.6g} (up to {values[-1]:,.6g}) are in the table but not drawn."
+            f"The chart ends at {shown['high'][-1]:,.6g}; {beyond:,} of the values lie above, up to {values[-1]:,.6g}: see the table."
         )
     chart = Chart(
         "histogram",

@@ -97,8 +97,8 @@ def series(
 ) -> int:  # fmt: skip
     """Show one entity over time as a rule saw it: values, running baseline with its band, and where it fired."""
     from tocsin.measures import Count, Sum
-    from tocsin.questions.series import series as run
-    from tocsin.questions.series import volume_rule
+    from tocsin.questions.timelines import series as run
+    from tocsin.questions.timelines import volume_rule
 
     if rule is not None and (column is not None or where):
         raise UsageError("--column and --where make a rule of their own: leave them out, or leave --rule out.")

@@ -56,8 +56,8 @@ def explain(
 
     Give the source, reference data and rules of the backtest. Its rule is run once more, up to the finding.
     """
-    from tocsin.questions.explain import explain as run
-    from tocsin.questions.explain import find
+    from tocsin.questions.explanation import explain as run
+    from tocsin.questions.explanation import find
 
     gaps, detections = gaps_of(gap), load_detections(rules)
     row = find(read_findings(findings), finding)

@@ -20,7 +20,7 @@ from tocsin.errors import RuleError, did_you_mean
 from tocsin.fits import Limit
 from tocsin.measures import Previous, Spanned
 from tocsin.questions.answer import Answer
-from tocsin.questions.series import of_events, of_windows
+from tocsin.questions.timelines import of_events, of_windows
 from tocsin.questions.watch import Watch, calendar_of, with_band, with_times
 from tocsin.readable import against_words, measure_words, readable
 from tocsin.tables import Table

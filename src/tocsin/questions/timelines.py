@@ -6,6 +6,7 @@ Layer: questions.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def of_windows(rows: pl.DataFrame, detection: Detection, entity: str, since: dat
         "value": "value of the window",
         "baseline": f"baseline: {centre.removeprefix('@ref.')}" if centre else "baseline",
         "band": f"baseline ± {BAND:g} sd",
-        "limit": f"fires where {condition_words(detection.when)}",
+        "limit": f"where {condition_words(dataclasses.replace(detection.when, extra=None))}",
     }
     begin = f"begin of the {word}" if per.zone == "UTC" else f"begin of the {word} in {per.zone}"
     chart = Chart("series", title, thinned(data), x=f"{begin} (UTC)", y=_unit(detection), words=words)
