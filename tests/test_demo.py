@@ -14,6 +14,7 @@ import pytest
 from tocsin.demo import challenges, judging, run
 from tocsin.demo.judging import Expected, StoryResult, judge, judge_traps, to_frame
 from tocsin.demo.run import DemoError, run_demo, work_blindly
+from tocsin.questions.changes import UNLIKE
 from tocsin.sources.simulate import STORY_KINDS, Truth, simulate
 from tocsin.sources.simulate.truth import Label
 
@@ -133,10 +134,7 @@ def test_every_kind_of_story_has_a_rule_or_a_question_that_answers_it() -> None:
 
 # ---------------------------------------------------------------------------------------------------------- challenges
 def answers(**more: Any) -> dict[str, Any]:
-    rows = [
-        {"entity": u, "change_per_day": x, "verdict": "changed, unlike the rest"}
-        for u, x in (("a", 9.0), ("b", 8.0), ("c", 7.0))
-    ]
+    rows = [{"entity": u, "change_per_day": x, "verdict": UNLIKE} for u, x in (("a", 9.0), ("b", 8.0), ("c", 7.0))]
     return {
         "changes": {"table": rows},
         "travellers": {"table": [{"entity": "t", "km": 4000.0, "hours": 0.5}]},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tocsin.questions.changes import UNLIKE
 from tocsin.rules.mail import EXE_MANY_RECIPIENTS
 from tocsin.rules.network import LISTED_ADDRESS
 
@@ -64,7 +65,7 @@ def _changes(truth: Truth, answer: dict[str, Any]) -> Solved:
     planted = list(zip(truth.challenges["3"]["users"], truth.challenges["3"]["increase_per_day"], strict=True))
     same = [u for u, _ in asked] == [u for u, _ in planted]
     close = same and all(abs(a - b) <= 1e-6 * max(1.0, abs(b)) for (_, a), (_, b) in zip(asked, planted, strict=True))
-    unlike = all(row["verdict"] == "changed, unlike the rest" for row in answer["table"])
+    unlike = all(row["verdict"] == UNLIKE for row in answer["table"])
     shown, true = (", ".join(f"+{x:.1f}" for _, x in pairs) + " files a day" for pairs in (asked, planted))
     return Solved("3", "ask changes", shown, true, close and unlike)
 
