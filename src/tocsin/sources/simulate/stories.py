@@ -103,7 +103,7 @@ def steady_sender(made: Plan, rng: np.random.Generator, user: int, key: Key, kin
     note = f"sends {rate:.0f} mails more a day, every day, each to about {recipients}"
     about = {"extra_mails_per_day": rate, "recipients_per_mail": recipients}
     story = made.add(kind, key, [user], range(made.days), note, **about)
-    made.extras.append(Extra(story, user, [rate] * made.days, recipients, 0, 24))
+    made.extras.append(Extra(story, user, [rate] * made.days, recipients, at_work=False))
     made.tag(story, pl.col("kind") == "mail")
 
 
@@ -202,8 +202,7 @@ def slow_ramp(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None
     note = f"from here on sends {100 * growth:.1f} % more each day"
     about = {"growth_per_day": float(growth), "usual_mails_per_day": usual, "last_day_factor": more[-1] / usual + 1}
     story = made.add("slow_ramp", key, [user], range(day, made.days), note, **about)
-    first_hour = float(people.work_start_hour[user]) - made.offset_us(user) / HOUR_US
-    made.extras.append(Extra(story, user, more, 3, first_hour, float(people.work_hours[user])))
+    made.extras.append(Extra(story, user, more, 3, at_work=True))
 
 
 def password_guessing(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:
