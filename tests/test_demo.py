@@ -154,7 +154,7 @@ RIGHT = findings(("mail.exe-many-recipients", "x", "2026-06-12"), ("network.list
 WRONG: dict[str, dict[str, Any]] = {
     "3": {"changes": {"table": answers()["changes"]["table"][::-1]}},
     "4": {"travellers": {"table": [{"entity": "somebody", "km": 4000.0, "hours": 0.5}]}},
-    "B1": {"parameter": {"facts": {"lambda": 6.2, "low": 6.1, "high": 6.3}}},
+    "B1": {"parameter": {"facts": {"lambda": 6.3, "low": 6.2, "high": 6.4}}},
     "B2": {"hours": {"table": [{"entity": "h"}, {"entity": "i"}, {"entity": "j"}]}},
 }
 

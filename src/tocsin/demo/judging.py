@@ -34,7 +34,7 @@ EXPECTED: tuple[Expected, ...] = (
     Expected("threat_mail", "network.listed-address"),
     Expected("volume_burst", "mail.volume-vs-self", precision_floor=0.25),
     Expected("population_outlier", "mail.rate-vs-population", precision_floor=0.1),
-    Expected("attachment_growth", "mail.attachments-change", precision_floor=0.6),
+    Expected("attachment_growth", "mail.attachments-change", 0.6, precision_floor=0.6),
     Expected("slow_ramp", "mail.volume-change", precision_floor=0.8),
     Expected("password_guessing", "login.failed-burst"),
     Expected("password_spray", "login.password-spray-network"),
