@@ -246,7 +246,7 @@ def test_the_fastest_travellers_are_those_a_loop_finds(
     best: dict[str, float] = {}
     for row in places:
         shared[row["src_ip"]].add(row["user_id"])
-        if row["src_latitude"] is None or len(shared[row["src_ip"]]) >= 4:
+        if row["src_latitude"] is None or len(shared[row["src_ip"]]) >= 4 or row.get("outcome") == "failure":
             continue
         before = last.get(row["user_id"])
         last[row["user_id"]] = row
@@ -493,6 +493,26 @@ def test_hours_are_local_and_nobody_shifts_when_the_clocks_do(sim: tc.Simulation
     answer = tc.ask.shifted_hours(events, "America/Denver")
     assert answer.empty
     assert tc.ask.shifted_hours(events, "UTC").table.height == 10, "in UTC everybody comes an hour earlier from then on"
+
+
+# ---- the workshop's challenges, with the truth beside them
+
+
+def test_the_challenges_of_the_workshop_are_answered_as_the_simulation_knows_them() -> None:
+    sim = tc.simulate(users=300, days=60, seed=7)
+    events, refs, truth = tc.read(sim.events), tc.reference(geo=sim.geo, threats=sim.threats), sim.truth["challenges"]
+    changes = tc.ask.largest_changes(events)
+    assert changes.table["entity"].to_list() == truth["3"]["users"]
+    assert changes.table["change_per_day"].to_list() == pytest.approx(truth["3"]["increase_per_day"])
+    assert set(changes.table["verdict"]) == {UNLIKE}
+    assert set(tc.ask.outside(events, refs).more["Never outside US"]["entity"]) == set(sim.truth["never_outside_us"])
+    fastest = tc.ask.fastest_travellers(events, refs, uncertainty_km=0).table.row(0, named=True)
+    assert fastest["entity"] == truth["4"]["user"]
+    assert fastest["km_h"] == pytest.approx(truth["4"]["speed_kmh"], rel=1e-4)
+    poisson = tc.ask.poisson_parameter(events).facts
+    assert poisson["low"] < truth["B1"] < poisson["high"]
+    assert abs(poisson["dispersion"] - 1) < 0.2
+    assert set(tc.ask.shifted_hours(events).table["entity"]) == set(truth["B2"])
 
 
 # ---- all of them

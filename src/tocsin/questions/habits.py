@@ -83,7 +83,7 @@ def poisson_parameter(
         )
     facts = {
         "lambda": chosen.mean, "low": chosen.low, "high": chosen.high, "dispersion": chosen.dispersion, "entities": chosen.members,
-        "values": chosen.events, "strangers": int(strange.sum()), "chi_square": fit.chi_square, "df": fit.df, "p": fit.p_chi_square,
+        "values": chosen.events, "strangers": int(strange.sum()), "chi_square": float(fit.chi_square), "df": fit.df, "p": fit.p_chi_square,
     }  # fmt: skip
     observed, expected = _compared(np.round(own).astype(np.int64), chosen.mean)
     data = pl.DataFrame({"value": np.arange(observed.size), "observed": observed, "expected": expected})

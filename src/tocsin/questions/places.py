@@ -139,8 +139,8 @@ def fastest_travellers(
 
     Only entities count that have located events and none outside ``never_outside`` (empty: everybody). Speeds are the
     scores of the shipped rule ``login.travel-speed``: the distance by the formula "spherical Earth projected to a plane",
-    less ``uncertainty_km``, over the time between the two events (at least a second); events from an address that four
-    users or more share take no part. 0 gives the plain rate of travel
+    less ``uncertainty_km``, over the time between the two events (at least a second); failed logins, and events
+    from an address that four users or more share, take no part. 0 gives the plain rate of travel
     that the challenge asks for; but geo tables place neighbours tens of kilometres apart, so short hops then win.
 
     Raises:
@@ -193,7 +193,7 @@ def _travel_answer(
         + ". km_h is the highest speed between two "
         'consecutive located events of one entity: the distance by the formula "spherical Earth projected to a plane", less '
         f"{uncertainty_km:g} km for the inaccuracy of geo tables, over the hours between them (at least a second). "
-        "Events from an address that four or more share take no part. km is the whole distance."
+        "Failed logins, and events from an address that four or more share, take no part. km is the whole distance."
     )
     if not best.width or not best.height:
         return Answer(
