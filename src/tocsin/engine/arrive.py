@@ -8,12 +8,12 @@ Layer: engine, first stage.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from tocsin.hashing import ORIGIN, make_room, new_table
+from tocsin.engine.ids import Ids
 from tocsin.kernels import arrival as k
 from tocsin.kernels.windows import NEVER
 from tocsin.running.state import grow
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 END_OF_TIME = 1 << 62
+FEW_TIES = 100
+"""Instants with several events in one frame, up to which the frame is not gathered row by row."""
 SMALL_ROWS = 20_000
 """Below this a batch is joined with what waited before it; above, both are processed one after the other."""
 
@@ -50,9 +52,8 @@ class Arrival:
         self.partitions: dict[str, int] = {}
         self.clock, self.idle = np.full(0, NEVER), np.zeros(0, np.bool_)
         self.frontier = int(NEVER)
-        self.table, self.used = new_table(), 0
+        self.ids = Ids()
         self._waiting: list[_Piece] = []
-        self._spare: Any = None
 
     def control(self, record: Control) -> list[pl.DataFrame]:
         """Apply a control record and release what it sets free."""
@@ -69,26 +70,23 @@ class Arrival:
     def judge(self, frame: pl.DataFrame) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """Return the fate of each event, in arrival order, and the clock that late ones were late against."""
         n = frame.height
-        oldest = int(ORIGIN) + self.frontier + self.lateness - self.horizon if self.frontier != NEVER else 0
-        before = self.table
-        self.table, self.used = make_room(self.table, self.used, n, oldest, pairs=True, spare=self._spare)
-        if self.table is not before:
-            self._spare = before
+        self.ids.make_room(n, self.frontier + self.lateness - self.horizon if self.frontier != NEVER else int(NEVER))
         fate, floor = np.zeros(n, np.int8), np.zeros(n, np.int64)
-        received = frame["@received"].to_numpy() if "@received" in frame.columns else np.full(n, NEVER)
+        received = frame["@received"].to_numpy() if "@received" in frame.columns else np.zeros(0, np.int64)
         t, id1, id2, content = (frame[c].to_numpy() for c in ("@t", "@id1", "@id2", "@content"))
-        frontier, new, _ = k.judge(
+        frontier, self.ids.used, _ = k.judge(
             t, self._partition_numbers(frame), received, id1, id2, content, self.lateness, self.skew, self.horizon,
-            self.clock, self.idle, self.frontier, self.table, fate, floor,
+            self.clock, self.idle, self.frontier, self.ids.index, self.ids.entries, self.ids.used, fate, floor,
         )  # fmt: skip
         self.frontier = int(frontier)
-        self.used += new
         return fate, floor
 
     def _partition_numbers(self, frame: pl.DataFrame) -> NDArray[np.int64]:
         if "partition" not in frame.columns:
             self._number("")
-            return np.zeros(frame.height, np.int64) + self.partitions[""]
+            if len(self.partitions) == 1:
+                return np.zeros(0, np.int64)
+            return np.full(frame.height, self.partitions[""])
         column = frame["partition"].fill_null("")
         distinct = column.unique(maintain_order=True).to_list()
         for name in distinct:
@@ -186,6 +184,10 @@ def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:
         return frame
     if len(by) == 2 and (frame["event_id"].gather(ties) <= frame["event_id"].gather(ties + 1)).all():
         return frame
+    starts = ties[np.diff(ties, prepend=-2) > 1]
+    stops = ties[np.diff(ties, append=frame.height + 1) > 1] + 2
+    if starts.size <= FEW_TIES:
+        return _sorted_between(frame, by, starts.tolist(), stops.tolist())
     tied = np.zeros(frame.height, np.bool_)
     tied[ties] = tied[ties + 1] = True
     order = np.arange(frame.height)
@@ -193,3 +195,12 @@ def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:
     group = frame.select(by).with_columns(pl.Series("@row", order))[places]
     order[places] = group.sort(by)["@row"].to_numpy()
     return frame[order]
+
+
+def _sorted_between(frame: pl.DataFrame, by: list[str], starts: list[int], stops: list[int]) -> pl.DataFrame:
+    """Sort a few stretches of a frame and copy the rest as it is, which is several times faster than gathering rows."""
+    pieces = []
+    for end, start, stop in zip([0, *stops], starts, stops, strict=False):
+        pieces += [frame[end:start], frame[start:stop].sort(by)]
+    joined = pl.concat([*pieces, frame[stops[-1] :]])
+    return pl.DataFrame([column.rechunk() for column in joined.get_columns()])

@@ -28,7 +28,7 @@ from tocsin.engine.arrive import Arrival, Control
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
 from tocsin.expressions import digest
-from tocsin.hashing import content_digest, hash_column
+from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
 from tocsin.references import References
@@ -172,34 +172,26 @@ class Engine:
 
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
-        content = batch.select("timestamp", *self.columns)
-        ids = batch["event_id"]
-        if "source" in batch.columns:
-            ids = batch.select(
-                pl.concat_str([pl.col("source").fill_null(""), "event_id"], separator="\x1f").alias("id")
-            )["id"]
-        id_hashes = hash_column(ids, self.key)
-        extra = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in content.columns]
-        frame = batch.select("event_id", "timestamp", *(c for c in self.columns if c not in extra), *extra).with_columns(
-            pl.col("timestamp").dt.epoch("us").alias("@t"), _series("@id1", id_hashes[:, 0]), _series("@id2", id_hashes[:, 1]),
-            _series("@content", content_digest(content, self.key)),
-        )  # fmt: skip
-        if "received_at" in extra:
-            frame = frame.with_columns(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
+        more = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in self.columns]
+        frame = batch.select("event_id", "timestamp", *self.columns, *more).rechunk()
         frame = frame.with_columns(
             pl.lit(None, STANDARD[c].dtype if c in STANDARD else pl.String).alias(c) for c in self.absent
         )
         if self.attached:
             frame = self.refs.attach(frame, self.attached)
-        return self._hash_entities(frame).rechunk()
-
-    def _hash_entities(self, frame: pl.DataFrame) -> pl.DataFrame:
-        for entity in self.plan.entities:
-            if frame.schema[entity] != pl.String:
-                frame = frame.with_columns(pl.col(entity).cast(pl.String))
-            hashes = hash_column(frame[entity], self.key)
-            frame = frame.with_columns(_series(f"@h1.{entity}", hashes[:, 0]), _series(f"@h2.{entity}", hashes[:, 1]))
-        return frame
+        frame = frame.with_columns(pl.col(e).cast(pl.String) for e in self.plan.entities)
+        ids = pl.col("event_id")
+        if "source" in frame.columns:
+            ids = pl.concat_str([pl.col("source").fill_null(""), ids], separator="\x1f")
+        hashes = {"@id": hash_words(frame.select(ids.alias("id"))["id"], self.key)}
+        hashes |= {f"@h.{e}": hash_words(frame[e], self.key) for e in self.plan.entities}
+        words = [pl.Series(f"{name}{i + 1}", h) for name, pair in hashes.items() for i, h in enumerate(pair)]
+        read = [pl.Series(c, hashes[f"@h.{c}"][0]) if f"@h.{c}" in hashes else frame[c] for c in self.columns]
+        content = content_digest(pl.DataFrame([frame["timestamp"], *read]))  # entities by the hashes just made
+        times = [pl.col("timestamp").dt.epoch("us").alias("@t")]
+        if "received_at" in frame.columns:
+            times.append(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
+        return frame.with_columns(*times, *words, _series("@content", content)).rechunk()
 
     def step(self, state: State, batch: pl.DataFrame | Control) -> tuple[State, Output]:
         """Advance by one batch of events (prepared or not) or one control record."""
@@ -228,7 +220,7 @@ class Engine:
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
         return frame.drop(
-            [c for c in frame.columns if c.startswith(("@h1.", "@h2.", "@id", "@content", "@received"))]
+            [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received"))]
         ).with_columns(slots)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:

@@ -30,7 +30,7 @@ class Slots:
         fresh = np.empty(frame.height, np.int64)
         self.table, _ = make_room(self.table, self.n, frame.height)
         known = np.ascontiguousarray(column.is_not_null().to_numpy())
-        h1, h2 = frame[f"@h1.{entity}"].to_numpy(), frame[f"@h2.{entity}"].to_numpy()
+        h1, h2 = frame[f"@h.{entity}1"].to_numpy(), frame[f"@h.{entity}2"].to_numpy()
         self.n, n_fresh = look_up_slots(h1, h2, known, self.table, self.n, slot, fresh)
         if n_fresh:
             self._names.append(column.gather(fresh[:n_fresh]))
