@@ -182,7 +182,7 @@ CARRIED = (
     _state("load.any-rules-will-do", SAVED, 'if meta.get("rules") != engine.rules:', "if False:", "a_state_of_other_rules_or_settings_is_refused"),
     _in("test_rules", "evaluate.a-lone-row-alone", EXPRESSIONS, "if n == 1 else columns", "if False else columns",
         "dividing_by_a_constant_does_not_depend_on_other_rows"),
-    _past("evaluate.an-aggregate-is-repeated", EXPRESSIONS, "if len(result) == 1 and not expression.meta.root_names():", "if len(result) == 1:",
+    _past("evaluate.an-aggregate-is-repeated", EXPRESSIONS, "if len(result) == 1 and not root_names(expression):", "if len(result) == 1:",
           "a_rule_that_gives_another_number_of_values_than_events_is_an_error_of_that_rule"),
     _in("test_detection", "version.without-the-measure", DETECTION, 'self.measure.key if self.measure else ""', '""',
         "the_version_changes_with_what_decides_the_score"),

@@ -122,10 +122,12 @@ def _siphash(start: Any, n: Any, k0: Any, k1: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _hash_texts(views: Any, buffers: Any, k0: Any, k1: Any, out: Any) -> None:
+def _hash_texts(views: Any, buffers: Any, null: Any, k0: Any, k1: Any, out: Any) -> None:
+    """Hash texts. The view of a null is not followed: it may point anywhere."""
     for i in range(views.shape[0]):
-        start, n = _text_at(views, buffers, i)
-        out[i, 0], out[i, 1] = _siphash(start, n, k0, k1)
+        if not null.size or not null[i]:
+            start, n = _text_at(views, buffers, i)
+            out[i, 0], out[i, 1] = _siphash(start, n, k0, k1)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -216,13 +218,18 @@ def hash_words(column: pl.Series, key: bytes) -> tuple[NDArray[np.uint64], NDArr
     return out[0], out[1]
 
 
+def _nulls(column: pl.Series) -> NDArray[np.bool_]:
+    """Return where a column is null; an empty array where it never is."""
+    return column.is_null().to_numpy() if column.null_count() else np.zeros(0, np.bool_)
+
+
 def _hash_into(out: Hashes, column: pl.Series, key: bytes) -> None:
     k0, k1 = key_words(key)
     if not len(column):
         return
     if column.dtype == pl.String:
         views, buffers, alive = _texts(column)
-        _hash_texts(views, buffers, k0, k1, out)
+        _hash_texts(views, buffers, _nulls(column), k0, k1, out)
         del alive
     elif isinstance(column.dtype, pl.List):
         offsets, items = _items(column)
@@ -288,7 +295,7 @@ def content_digest(frame: pl.DataFrame) -> NDArray[np.uint64]:
 
 def _fold_column(column: pl.Series, digest: NDArray[np.uint64]) -> None:
     """Take a column's cells into the digests of their rows; what lies under a null is not looked at."""
-    null = column.is_null().to_numpy() if column.null_count() else np.zeros(0, np.bool_)
+    null = _nulls(column)
     if column.dtype == pl.String:
         views, buffers, alive = _texts(column)
         _fold_texts(views, buffers, null, digest)

@@ -16,6 +16,7 @@ import polars as pl
 
 from tocsin.engine import findings as fnd
 from tocsin.engine.score import score
+from tocsin.expressions import root_names
 from tocsin.kernels.streams import keep_peaks
 from tocsin.kernels.windows import NEVER
 from tocsin.measures import Spanned
@@ -194,7 +195,7 @@ def _scope(
 ) -> pl.DataFrame:
     """Return the columns that score and condition name, for the events that take part."""
     detection = planned.detection
-    names = {n for e in (detection.score, detection.when.expression) for n in e.meta.root_names()}
+    names = {n for e in (detection.score, detection.when.expression) for n in root_names(e)}
     if isinstance(detection.against, Table):
         names |= {*detection.against.key, "timestamp"}
     series = [

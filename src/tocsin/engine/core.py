@@ -197,7 +197,7 @@ class Engine:
         """Advance by one batch of events (prepared or not) or one control record."""
         gathered = _Gathered()
         if not isinstance(batch, pl.DataFrame):
-            for released in state.arrival.control(batch):
+            if (released := state.arrival.control(batch)) is not None:
                 self._release(state, released, gathered)
             return state, gathered.output(None, trace=self.trace)
         frame = batch if "@id1" in batch.columns else self.prepare(batch)
@@ -209,9 +209,8 @@ class Engine:
         arriving = _beside(accepted, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        for released in state.arrival.release(
-            accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
-        ):
+        fresh = accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
+        if (released := state.arrival.release(fresh)) is not None:
             self._release(state, released, gathered)
         gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
