@@ -93,7 +93,7 @@ WINDOW = (
           "a_baseline_reaches_back_exactly_its_windows_even_over_a_silence"),
     _hand("baseline.contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
           "the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is"),
-    _hand("baseline.leaves-out-the-first-day", WINDOWS, "if j < first[s] or", "if j <= first[s] or",
+    _hand("baseline.leaves-out-the-first-day", WINDOWS, "if j < first[s]:", "if j <= first[s]:",
           "days_without_events_count_as_zero_from_the_first_day_on"),
     _hand("baseline.uncovered-days-are-zero", WINDOWS, "and not _is_in(missing, j)", "",
           "uncovered_days_without_events_are_missing_and_not_zero"),
@@ -192,18 +192,14 @@ CARRIED = (
           "compat_notebook_gives_the_numbers_of_the_notebooks_own_pandas_lines"),
     _past("top.high-scores-first-for-every-rule", FINDINGS, 'return -1.0 if detection.when.operator.startswith("<") else 1.0', "return 1.0",
           "the_top_is_the_most_extreme_score_of_each_entity_in_the_direction_of_the_rule"),
-    _past("population.contains-today", WINDOWED,
+    _past("population.is-a-day-old", WINDOWED,
           """                self.close(d)
-                for b in range(len(self.populations)):
-                    out_pop[b, :, part] = np.where(mask[part], self.pop[b][:, None], np.nan)
-            self._fold(rows, part, mask, window, out, out_own)
+            self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
 """,
-          """                self._fold(rows, part, mask, window, out, out_own)
+          """                self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
                 self.close(d)
-                for b in range(len(self.populations)):
-                    out_pop[b, :, part] = np.where(mask[part], self.pop[b][:, None], np.nan)
             else:
-                self._fold(rows, part, mask, window, out, out_own)
+                self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
 """,
           "a_population_holds_the_users_of_the_day_before_and_nothing_of_today"),
     _hand("late.is-dropped", WINDOWED, "self.pending = np.concatenate([self.pending, new])", "self.pending = self.pending[:]",

@@ -114,12 +114,12 @@ class Arrival:
             if rest is not None:
                 kept.append(rest)
         self._waiting = kept
-        return in_order(_joined([p.frame for p in sorted(ready, key=lambda p: p.first)])) if ready else None
+        return in_order(pl.concat([p.frame for p in sorted(ready, key=lambda p: p.first)])) if ready else None
 
     @property
     def waiting(self) -> pl.DataFrame | None:
         """All that waits, in one frame, or None."""
-        return _joined([p.frame for p in self._waiting]) if self._waiting else None
+        return in_one_chunk(pl.concat([p.frame for p in self._waiting])) if self._waiting else None
 
     @waiting.setter
     def waiting(self, frame: pl.DataFrame | None) -> None:
@@ -154,16 +154,16 @@ class _Piece:
 
 
 def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:
-    """Return a frame in (time, event_id, source) order, untouched where it already is."""
+    """Return a frame in (time, event_id, source) order and in one chunk, untouched where it already is."""
     step = np.diff(frame[time].to_physical().to_numpy())
     by = [time, "event_id", *(["source"] if "source" in frame.columns else [])]
     if (step < 0).any():
         return frame.sort(by)
     ties = np.flatnonzero(step == 0)
     if not ties.size:
-        return frame
+        return in_one_chunk(frame)
     if len(by) == 2 and (frame["event_id"].gather(ties) <= frame["event_id"].gather(ties + 1)).all():
-        return frame
+        return in_one_chunk(frame)
     starts = ties[np.diff(ties, prepend=-2) > 1]
     stops = ties[np.diff(ties, append=frame.height + 1) > 1] + 2
     if starts.size <= FEW_TIES:
@@ -182,11 +182,11 @@ def _sorted_between(frame: pl.DataFrame, by: list[str], starts: list[int], stops
     pieces = []
     for end, start, stop in zip([0, *stops], starts, stops, strict=False):
         pieces += [frame[end:start], frame[start:stop].sort(by)]
-    return _joined([*pieces, frame[stops[-1] :]])
+    return in_one_chunk(pl.concat([*pieces, frame[stops[-1] :]]))
 
 
-def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Put frames one after the other, in one chunk: column by column, which is faster than all at once."""
-    if len(frames) == 1:
-        return frames[0]
-    return pl.DataFrame([column.rechunk() for column in pl.concat(frames).get_columns()])
+def in_one_chunk(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose columns are one chunk each. Column by column, which is faster than ``frame.rechunk``."""
+    if frame.n_chunks() == 1:
+        return frame
+    return pl.DataFrame([column.rechunk() for column in frame.get_columns()])

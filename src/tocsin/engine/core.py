@@ -24,7 +24,7 @@ from tocsin.calendars import duration_us
 from tocsin.detection import LOOKED_UP, Detection
 from tocsin.engine import findings as fnd
 from tocsin.engine.apply import Applied, Tally, apply, made_series
-from tocsin.engine.arrive import Arrival, Control
+from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
 from tocsin.expressions import digest
@@ -173,7 +173,7 @@ class Engine:
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
         more = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in self.columns]
-        frame = batch.select("event_id", "timestamp", *self.columns, *more).rechunk()
+        frame = in_one_chunk(batch.select("event_id", "timestamp", *self.columns, *more))
         frame = frame.with_columns(
             pl.lit(None, STANDARD[c].dtype if c in STANDARD else pl.String).alias(c) for c in self.absent
         )
@@ -209,7 +209,9 @@ class Engine:
         arriving = _beside(accepted, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        fresh = accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
+        fresh = accepted.select(c for c in accepted.columns if c.startswith("@") or c in self.plan.released)
+        if late.any():
+            fresh = fresh.filter(pl.Series(ok[ok | late]))
         if (released := state.arrival.release(fresh)) is not None:
             self._release(state, released, gathered)
         gathered = arriving().then(gathered)

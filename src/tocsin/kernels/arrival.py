@@ -25,6 +25,8 @@ ONE = np.uint64(1)
 @njit(cache=True, nogil=True, inline="always")
 def lowest_clock(clock: Any, idle: Any) -> Any:
     """Return the smallest clock of the partitions that are not idle, or NEVER when all are."""
+    if clock.size == 1:
+        return NEVER if idle[0] else clock[0]
     low = NEVER
     for p in range(clock.size):
         if not idle[p] and clock[p] != NEVER and (low == NEVER or clock[p] < low):
