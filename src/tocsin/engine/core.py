@@ -10,12 +10,10 @@ are scored on arrival, in arrival order; the others at release, in (time, event_
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -27,12 +25,13 @@ from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
+from tocsin.engine.workers import beside, make_and_use
 from tocsin.expressions import digest
 from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
 from tocsin.references import References
-from tocsin.running import Rows
+from tocsin.running import Rows, WindowState
 from tocsin.schema import STANDARD
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 LATENESS = "1h"
 DEDUP_HORIZON = "7d"
 FUTURE_SKEW = "10m"
-PARALLEL_ROWS = 50_000
-"""From this size on, measures and detections of one batch run side by side."""
 
 
 @dataclass
@@ -69,9 +66,6 @@ class Output:
     fates: pl.DataFrame | None = None
     trace: pl.DataFrame | None = None
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
-
-
-T = TypeVar("T")
 
 
 class _Gathered:
@@ -206,7 +200,7 @@ class Engine:
             state.counts[FATES[code]] += n
         ok, late = fate == OK, fate == LATE
         accepted = self._number(state, frame if ok.all() else frame.filter(pl.Series(ok | late)))
-        arriving = _beside(accepted, partial(self._arrive, state, accepted))
+        arriving = beside(accepted.height, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
         fresh = accepted.select(c for c in accepted.columns if c.startswith("@") or c in self.plan.released)
@@ -243,8 +237,8 @@ class Engine:
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
         rows = self._rows(_without_context(frame, self.plan.contexts))
-        for running in state.running.values():
-            running.late(rows, floor, self._entities(state, running))
+        for key, running in state.running.items():
+            running.late(rows, floor, self._entities(state, key))
         for planned in self.plan.planned:
             if planned.detection.stateful:
                 n = int((rows.holds(planned.detection.on) & (rows.t >= self.report_from)).sum())
@@ -253,31 +247,49 @@ class Engine:
                 tally.skip("late", n)
 
     @staticmethod
-    def _entities(state: State, running: Running) -> int:
-        entity = getattr(running, "entity", None)
+    def _entities(state: State, key: str) -> int:
+        entity = getattr(state.running[key], "entity", None)
         return state.slots[entity].n if entity else 0
 
     def _release(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
         """Measure and score events whose time has come."""
-        rows = self._rows(frame)
-        for part in self._pieces(state, rows):
-            columns = self._measure(state, part)
-            self._score_all(state, [p for p in self.plan.planned if p.detection.stateful], part, columns, gathered)
+        stateful = [p for p in self.plan.planned if p.detection.stateful]
+        for part in self._pieces(state, self._rows(frame)):
+            columns = self._measure_contexts(state, part)
+            others = sorted(state.running.keys() - columns.keys(), key=self._longest_first(state))
+            makers = {key: partial(state.running[key].run, part, self._entities(state, key)) for key in others}
+            users = [
+                ({key for key, _ in p.columns.values()} - columns.keys(), partial(self._score, state, p, part, columns))
+                for p in stateful
+            ]
+            made, results = make_and_use(len(part), makers, users)
+            for p, applied in zip(stateful, results, strict=True):
+                if applied is not None:
+                    gathered.add(p.detection.id, applied)
+                    if p.feeds_back:
+                        state.running[p.feeds_back].mark_fired(applied.slot, applied.window)  # type: ignore[attr-defined]
             if self.trace:
-                gathered.traces.append(self._trace(part, columns))
+                gathered.traces.append(self._trace(part, columns | made))
 
-    def _measure(self, state: State, rows: Rows) -> dict[str, Arrays]:
-        """Run every state over the events; those that make a context go first, since others may read it."""
-        first = set(self.plan.contexts.values())
-        columns: dict[str, Arrays] = {}
-        for keys in ([k for k in state.running if k in first], [k for k in state.running if k not in first]):
-            running = [state.running[k] for k in keys]
-            measured = _each(rows, [partial(r.run, rows, self._entities(state, r)) for r in running])
-            columns |= dict(zip(keys, measured, strict=True))
-            if keys and first:
-                made = [made_series(name, columns[k]["value"]) for name, k in self.plan.contexts.items()]
-                rows.frame, first = rows.frame.with_columns(made), set()
+    def _measure_contexts(self, state: State, rows: Rows) -> dict[str, Arrays]:
+        """Run the states that make a context, and put their columns beside those of the events: others may read them."""
+        contexts = self.plan.contexts
+        makers = {k: partial(state.running[k].run, rows, self._entities(state, k)) for k in set(contexts.values())}
+        columns, _ = make_and_use(len(rows), makers, [])
+        if contexts:
+            made = [made_series(name, columns[k]["value"]) for name, k in contexts.items()]
+            rows.frame = rows.frame.with_columns(made)
         return columns
+
+    @staticmethod
+    def _longest_first(state: State) -> Callable[[str], tuple[bool, str]]:
+        """Order states so that windows, which take longest, are begun first."""
+        return lambda key: (not isinstance(state.running[key], WindowState), key)
+
+    def _score(
+        self, state: State, planned: Planned, rows: Rows, contexts: dict[str, Arrays], made: dict[str, Arrays]
+    ) -> Applied | None:
+        return self._apply(state, planned, rows, contexts | made)
 
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
@@ -287,18 +299,6 @@ class Engine:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())
         edges = sorted(cuts)
         return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in pairwise(edges)]
-
-    def _score_all(
-        self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered
-    ) -> None:
-        """Apply several detections; what they give is put together in their order, whichever is done first."""
-        results = _each(rows, [partial(self._apply, state, p, rows, columns) for p in planned])
-        for p, applied in zip(planned, results, strict=True):
-            if applied is None:
-                continue
-            gathered.add(p.detection.id, applied)
-            if p.feeds_back:
-                state.running[p.feeds_back].mark_fired(applied.slot, applied.window)  # type: ignore[attr-defined]
 
     def _apply(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays]) -> Applied | None:
         detection = planned.detection
@@ -330,26 +330,6 @@ class Engine:
 def _without_context(frame: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:
     """Return the frame with empty context columns: a late event was not there when its neighbours were measured."""
     return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in contexts)
-
-
-def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run independent tasks, side by side where the batch is worth it. The kernels and Polars hold no lock."""
-    if len(rows) < PARALLEL_ROWS or len(tasks) < 2:
-        return [task() for task in tasks]
-    return list(_pool().map(lambda task: task(), tasks))
-
-
-def _beside(frame: pl.DataFrame, task: Callable[[], T]) -> Callable[[], T]:
-    """Start a task in another thread where the batch is worth it; what is returned waits for its result."""
-    if frame.height < PARALLEL_ROWS:
-        result = task()
-        return lambda: result
-    return _pool().submit(task).result
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 2, "tocsin-step")
 
 
 def _series(name: str, array: Any) -> pl.Series:
