@@ -72,6 +72,17 @@ def columns_read(*expressions: pl.Expr) -> list[str]:
     return sorted(n for n in names if not n.startswith(SIGIL))
 
 
+def own_text(column: pl.Series) -> pl.Series:
+    """Return a column of text with a copy of just its text.
+
+    A few rows that were gathered from a batch otherwise keep all the text of the batch in memory, for as long as they live.
+
+    >>> own_text(pl.Series("id", ["a long text of some event", None])).to_list()
+    ['a long text of some event', None]
+    """
+    return pl.Series(column.name, column.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
 def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     """Return an expression's value for each row of a frame; a literal is repeated, an aggregate is refused.
 

@@ -26,7 +26,7 @@ from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
 from tocsin.engine.workers import beside, make_and_use
-from tocsin.expressions import digest
+from tocsin.expressions import digest, own_text
 from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
@@ -97,8 +97,11 @@ class _Gathered:
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
         """Put the pieces together."""
+        findings = pl.concat([fnd.empty(), *self.findings])
+        if findings.height:
+            findings = findings.with_columns(own_text(c) for c in findings.get_columns() if c.dtype == pl.String)
         return Output(
-            pl.concat([fnd.empty(), *self.findings]), pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
+            findings, pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
             pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tocsin.expressions import own_text
 from tocsin.hashing import make_room, new_table
 from tocsin.kernels.streams import look_up_slots
 
@@ -38,7 +39,7 @@ class Slots:
             before = self.n
             row, self.n = look_up_slots(h1, h2, known, self.table, row, before, before + ROOM, slot, fresh)
             if self.n > before:
-                self._names.append(column.gather(fresh[: self.n - before]))
+                self._names.append(own_text(column.gather(fresh[: self.n - before])))
         return slot
 
     @property
