@@ -38,7 +38,7 @@ EXPECTED: tuple[Expected, ...] = (
     Expected("slow_ramp", "mail.volume-change", precision_floor=0.8),
     Expected("password_guessing", "login.failed-burst"),
     Expected("password_spray", "login.password-spray-network"),
-    Expected("takeover_travel", "login.travel-speed", precision_floor=0.9),
+    Expected("takeover_travel", "login.travel-speed", precision_floor=0.25),
 )
 
 
