@@ -242,10 +242,11 @@ def test_the_fastest_travellers_are_those_a_loop_finds(
     events: tc.Events, refs: tc.References, places: list, uncertainty: float
 ) -> None:
     shared = defaultdict(set)
+    for row in places:
+        shared[row["src_ip"]].add(row["user_id"])
     last: dict[str, dict] = {}
     best: dict[str, float] = {}
     for row in places:
-        shared[row["src_ip"]].add(row["user_id"])
         if row["src_latitude"] is None or len(shared[row["src_ip"]]) >= 4 or row.get("outcome") == "failure":
             continue
         before = last.get(row["user_id"])
