@@ -85,7 +85,7 @@ class LineReader:
         self._fields = fields
         self._table = np.zeros((len(fields.kinds), kernel.FIELD_FACTS), np.int64)
         self._memory: list[dict[int, NDArray[Any]]] = []
-        self._scratch = np.empty(0, np.uint8)
+        self._data = self._scratch = np.empty(0, np.uint8)
         self._lines = 0
 
     def parse(self, data: bytes, first_line: int) -> list[Parsed]:
@@ -112,8 +112,9 @@ class LineReader:
 
     def _plain(self, data: bytes, ends: NDArray[np.int64], first_line: int) -> tuple[Parsed, NDArray[np.int64]]:
         """Return the plain lines as records, and the lines left over, from 0."""
-        if len(data) > len(self._scratch) - kernel.SLACK_BYTES or len(ends) > self._lines:
+        if len(data) > len(self._data) - kernel.SLACK_BYTES or len(ends) > self._lines:
             self._reserve(len(data) * 5 // 4, len(ends) * 5 // 4)
+        self._data[: len(data)] = np.frombuffer(data, np.uint8)  # the kernel reads a little beyond
         self._table[:, [kernel.USED, kernel.ITEMS, kernel.SEEN]] = 0
         for memory in self._memory:
             memory[kernel.PRESENT][:] = 0
@@ -122,14 +123,15 @@ class LineReader:
             np.uint64(0) if _is_utf8(data) else _HIGHS
         )  # where a byte is wrong, only lines of ASCII are surely plain
         rows, left = kernel.read_lines(
-            _address(np.frombuffer(data, np.uint8)), len(data), ends, refused, _address(self._scratch), self._table,
+            _address(self._data), ends, refused, _address(self._scratch), self._table,
             self._fields.prefixes, row_lines, left_lines,
         )  # fmt: skip
         frame = pl.DataFrame([self._series(at, name, rows) for at, name in enumerate(self._fields.kinds)])
         return Parsed(frame, pl.Series(row_lines[:rows] + first_line)), left_lines[:left]
 
     def _reserve(self, size_bytes: int, lines: int) -> None:
-        self._lines, self._scratch = lines, np.empty(size_bytes + kernel.SLACK_BYTES, np.uint8)
+        self._lines = lines
+        self._data, self._scratch = (np.empty(size_bytes + kernel.SLACK_BYTES, np.uint8) for _ in range(2))
         self._memory = [self._allot(at, name, size_bytes, lines) for at, name in enumerate(self._fields.kinds)]
 
     def _allot(self, at: int, name: str, size_bytes: int, lines: int) -> dict[int, NDArray[Any]]:
