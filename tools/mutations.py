@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from tools import question_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -232,4 +233,15 @@ RANDOM = (
 )
 # fmt: on
 
-MUTATIONS: tuple[Mutation, ...] = (*GROUND, *CALENDAR, *TIME, *WINDOW, *STREAM, *STATISTIC, *FINDING, *CARRIED, *RANDOM)
+MUTATIONS: tuple[Mutation, ...] = (
+    *GROUND,
+    *CALENDAR,
+    *TIME,
+    *WINDOW,
+    *STREAM,
+    *STATISTIC,
+    *FINDING,
+    *CARRIED,
+    *RANDOM,
+    *question_mutations.MUTATIONS,
+)
