@@ -202,17 +202,37 @@ def test_simulate_and_geo_import_write_their_files(tocsin, tmp_path: Path) -> No
     assert tocsin("backtest", tmp_path / "s" / "events.parquet", "--geo", tmp_path / "geo.parquet").code == 0
 
 
+def test_simulate_says_what_it_planted(tocsin, tmp_path: Path) -> None:
+    sizes = ("--users", 80, "--days", 12, "--stories", "exe_spray,shared_egress")
+    shown = tocsin("simulate", tmp_path, *sizes).out
+    assert "Planted stories" in shown
+    assert "Innocent look-alikes" in shown
+    document = tocsin("simulate", tmp_path, *sizes, "--json").json
+    assert [(row["kind"], row["innocent"], row["stories"]) for row in document["planted"]] == [
+        ("exe_spray", False, 1),
+        ("shared_egress", True, 1),
+    ]
+    assert document["events"] == pl.read_parquet(tmp_path / "events.parquet").height
+    assert {Path(file).name for file in document["files"]} == {path.name for path in tmp_path.iterdir()}
+    quiet = tocsin("simulate", tmp_path / "none", "--users", 5, "--days", 2, "--stories", "none", "--drift", 0.25)
+    assert "Nothing is planted." in quiet.out
+    assert (tocsin("simulate", tmp_path, "--stories", "exe_spry").code, quiet.code) == (2, 0)
+
+
 def test_the_demo_shows_stories_and_fails_below_a_floor(
     tocsin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tocsin.runners import demo
+    from tocsin.demo import challenges, judging
+    from tocsin.demo import run as demo
 
-    answer = demo.Answer("exe_spray", "mail.exe-many-recipients")
-    result = demo.StoryResult(
-        answer, planted=2, found=2, flagged=3, wrong=0, innocents=0, trapped=(), in_top=2, missed=()
+    expected = judging.Expected("exe_spray", "mail.exe-many-recipients")
+    result = judging.StoryResult(
+        expected, planted=2, found=2, flagged=3, wrong=0, innocents=0, trapped=(), in_top=2, missed=()
     )
     traps = pl.DataFrame({"trap": ["newsletter"], "users": [1], "flagged": [0], "detections": [""]})
-    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), traps)
+    solved = challenges.Solved("B1", "ask poisson", "6.01", "6", right=True)
+    rules = pl.DataFrame({"detection": ["mail.x"]})
+    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), (solved,), traps, rules, ())
     monkeypatch.setattr(demo, "run_demo", lambda *_: report)
     picture = tmp_path / "demo.svg"
     done = tocsin("demo", "--svg", picture)

@@ -158,3 +158,27 @@ def test_the_notebooks_mean_includes_today_and_the_default_does_not() -> None:
     for compat, score in (("notebook", 6 / (13 / 8)), (None, 6.0)):
         past = tc.backtest([week], events(days(*[1] * 7, 6)), compat=compat, keep_scores=True)
         assert past.scores["test.volume"]["score"].to_list()[-1] == pytest.approx(score)
+
+
+def _text_bytes(column: pl.Series) -> int:
+    """How many bytes a column of text keeps alive."""
+    array: Any = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    return sum(b.size for b in array.buffers() if b is not None)
+
+
+def test_findings_and_names_keep_no_more_text_alive_than_their_own() -> None:
+    n = 5000
+    batch = pl.DataFrame(
+        {
+            "event_id": [f"an identifier of many letters, {i}" for i in range(n)],
+            "timestamp": [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=i) for i in range(n)],
+            "user_id": ["a user whose name is long as well"] * n,
+            "size": range(n),
+        }
+    ).with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")))
+    large = rule(id="test.large", on=tc.col("size") >= 0, score=tc.col("size"), when=tc.score >= n - 1)
+    engine = tc.Engine([large], batch.schema)
+    state, output = engine.step(engine.new_state(), batch)
+    assert output.findings.height == 1
+    assert _text_bytes(output.findings["event_id"]) < 1000
+    assert _text_bytes(state.slots["user_id"].names) < 1000

@@ -251,7 +251,6 @@ def test_from_two_hundred_users_on_each_kind_is_planted_three_times() -> None:
 def test_kinds_are_read_from_text_and_unknown_ones_are_named_with_the_nearest() -> None:
     assert kinds_of("none") == ()
     assert set(kinds_of("all")) == set(STORY_KINDS + INNOCENT_KINDS)
-    assert set(kinds_of("all")) - set(kinds_of("usual")) == {"vpn_egress"}
     assert kinds_of("exe_spray,newsletter") == ("exe_spray", "newsletter")
     with pytest.raises(SourceError, match='Did you mean "exe_spray"'):
         kinds_of("exe_spry")

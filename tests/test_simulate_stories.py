@@ -122,6 +122,19 @@ def test_a_slow_ramp_grows_as_told_and_never_triples_its_own_recent_mean(size: t
             assert mails[day] <= max(19, 3 * mails[max(0, day - 28) : day].mean()), "the own baseline must miss it"
 
 
+def test_a_slow_ramp_keeps_the_users_hours() -> None:
+    """More mail is not other hours: what asks for shifted hours must not find a ramp."""
+    sim, quiet = made(400, 45, 20260601), made(400, 45, 20260601, ())
+    for label in truth_of(sim).labels("slow_ramp"):
+        means = []
+        for one in (sim, quiet):
+            hour = one.events.filter(user_id=label.users[0])["timestamp"].cast(pl.Int64).to_numpy() / 3.6e9 % 24
+            means.append(np.exp(2j * np.pi * hour / 24).mean())
+        apart = np.angle(means[0] / means[1]) * 24 / (2 * np.pi)
+        assert abs(apart) < 0.5
+        assert abs(means[0]) == pytest.approx(abs(means[1]), abs=0.05)
+
+
 def test_exactly_the_growing_users_attach_several_times_more_after_the_middle(sim: Simulation) -> None:
     truth, days = truth_of(sim), sim.truth["days"]
     split = datetime.fromisoformat(sim.truth["start"]) + timedelta(days=days // 2)
@@ -224,6 +237,17 @@ def test_users_whose_hours_shift_live_in_their_new_hours_from_the_told_date_on(s
         assert (label.details["hours_before"][0] + label.details["shift_hours"]) % 24 == pytest.approx(
             label.details["hours_after"][0]
         )
+
+
+def test_a_shift_moves_each_event_of_the_quiet_life_from_the_told_date_on_by_the_told_hours() -> None:
+    shifted, quiet = made(300, 30, 2), made(300, 30, 2, ())
+    for label in truth_of(shifted).labels("hours_shift"):
+        zone, change = label.details["zone"], date.fromisoformat(label.details["from_local_date"])
+        both = quiet.events.filter(user_id=label.users[0]).join(shifted.events, on="event_id", suffix="_now")
+        late = pl.col("timestamp").dt.convert_time_zone(zone).dt.date() >= change
+        moved = (pl.col("timestamp_now") - pl.col("timestamp")).dt.total_microseconds() / 3.6e9 % 24
+        assert set(both.filter(~late).select(moved).to_series()) == {0.0}
+        assert set(both.filter(late).select(moved).to_series()) == {label.details["shift_hours"] % 24}
 
 
 # -- passwords ------------------------------------------------------------------------------------------------

@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tocsin.calendars import CalendarError, duration_us
 from tocsin.errors import RuleError, did_you_mean
-from tocsin.expressions import canonical, columns_read, digest
+from tocsin.expressions import canonical, columns_read, digest, root_names
 from tocsin.fits import Fit, Limit, OwnHistory, Population
 from tocsin.measures import Measure, Spanned
 from tocsin.tables import Table
@@ -77,7 +78,7 @@ class Condition:
     threshold: pl.Expr
     extra: pl.Expr | None = None
 
-    @property
+    @cached_property
     def expression(self) -> pl.Expr:
         """The whole condition as one boolean expression; a null score or threshold never fires."""
         s, t = pl.col("@score"), self.threshold
@@ -168,7 +169,7 @@ class Context:
         """Text that is equal for equal contexts."""
         return digest(self.entity, self.measure.key, canonical(self.on))
 
-    @property
+    @cached_property
     def reads(self) -> set[str]:
         """The event columns it needs."""
         return {self.entity, *self.measure.reads, *columns_read(self.on)}
@@ -295,7 +296,7 @@ class Detection:
             return "limit is for stateless rules: leave the measure out and score the event's own column."
         return ""
 
-    @property
+    @cached_property
     def fits(self) -> dict[str, Fit]:
         """The fits it is compared with, by name; a single one is named "" and its columns are ``ref.<column>``."""
         if isinstance(self.against, Fit):
@@ -309,10 +310,10 @@ class Detection:
 
     def _engine_names(self) -> list[str]:
         expressions = [self.on, self.score, *([self.when.expression] if self._is_condition else [])]
-        names = {n for e in expressions for n in e.meta.root_names() if n.startswith("@")}
+        names = {n for e in expressions for n in root_names(e) if n.startswith("@")}
         return sorted(names - {"@score"})
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The columns the engine makes for this rule (``@value``, ``@ref.mean`` ...)."""
         made = self.measure.outputs if self.measure else ()
@@ -342,7 +343,7 @@ class Detection:
             return 3
         return 2 if LOOKED_UP & set(self.reads) else 1
 
-    @property
+    @cached_property
     def reads(self) -> list[str]:
         """The event columns (attached ones included) that the rule needs in order to be scored."""
         names = set(columns_read(self.on, self.score, self.when.expression)) | {self.entity}
@@ -355,7 +356,7 @@ class Detection:
             names |= context.reads
         return sorted(names - {"event_id", "timestamp"})
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A hash of all that decides what the rule scores and when it fires."""
         against = (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -17,13 +19,41 @@ SIGIL = "@"
 """Columns that the engine makes (``@value``, ``@score``, ``@ref.mean``) start with this, so no event column can hide them."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """An expression as the key of a memory: known by identity, since its own equality makes another expression."""
+
+    expression: pl.Expr
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.expression is other.expression
+
+    def __hash__(self) -> int:
+        return id(self.expression)
+
+
 def canonical(expression: pl.Expr) -> str:
     """Return text that is equal for equal expressions, literals included.
 
     >>> canonical(pl.col("a") > 1) == canonical(pl.col("a") > 1), canonical(pl.col("a") > 1) == canonical(pl.col("a") > 2)
     (True, False)
     """
-    return json.dumps(json.loads(expression.meta.serialize(format="json")), sort_keys=True)
+    return _canonical(_Itself(expression))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(itself: _Itself) -> str:
+    return json.dumps(json.loads(itself.expression.meta.serialize(format="json")), sort_keys=True)
+
+
+def root_names(expression: pl.Expr) -> tuple[str, ...]:
+    """Return the columns that an expression reads, those the engine makes included, as often as it names them."""
+    return _root_names(_Itself(expression))
+
+
+@lru_cache(maxsize=4096)
+def _root_names(itself: _Itself) -> tuple[str, ...]:
+    return tuple(itself.expression.meta.root_names())
 
 
 def digest(*parts: object) -> str:
@@ -38,8 +68,19 @@ def columns_read(*expressions: pl.Expr) -> list[str]:
     >>> columns_read(pl.col("b") > pl.col("a"), pl.col("@value"))
     ['a', 'b']
     """
-    names = {n for e in expressions for n in e.meta.root_names()}
+    names = {n for e in expressions for n in root_names(e)}
     return sorted(n for n in names if not n.startswith(SIGIL))
+
+
+def own_text(column: pl.Series) -> pl.Series:
+    """Return a column of text with a copy of just its text.
+
+    A few rows that were gathered from a batch otherwise keep all the text of the batch in memory, for as long as they live.
+
+    >>> own_text(pl.Series("id", ["a long text of some event", None])).to_list()
+    ['a long text of some event', None]
+    """
+    return pl.Series(column.name, column.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
@@ -54,13 +95,13 @@ def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     True
     """
     n = frame.height
-    names = [c for c in expression.meta.root_names() if c in frame.columns] or frame.columns[:1]
+    names = [c for c in root_names(expression) if c in frame.columns] or frame.columns[:1]
     columns = [frame[c].rechunk() for c in dict.fromkeys(names)]
     scope = pl.DataFrame([pl.concat([c, c], rechunk=True) for c in columns] if n == 1 else columns)
     result = scope.select(expression.alias("value"))["value"]
     if len(result) == scope.height:
         return result[:n]
-    if len(result) == 1 and not expression.meta.root_names():
+    if len(result) == 1 and not root_names(expression):
         return pl.repeat(result[0], n, dtype=result.dtype, eager=True)
     msg = f"gives {len(result)} values for {scope.height} events; an expression of a rule gives one for each."
     raise RuleError(msg)

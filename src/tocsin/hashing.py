@@ -3,6 +3,9 @@
 Enters: Polars columns (strings, numbers, times, lists of strings) and a 16-byte key. Leaves: uint64 arrays of
 shape ``(rows, 2)``; ``find`` and ``put`` on flat tables of four 64-bit words a place. Layer: ground floor.
 
+Text is read where Polars keeps it (Arrow's string views: 16 bytes a value, which hold up to 12 bytes of text, or say
+where longer text lies), so that nothing is copied before it is hashed.
+
 Identifiers are chosen by attackers (a Message-ID, a user name), so the hash is SipHash-2-4 with 128 bits of output
 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, section 2): without the key nobody can build two
 identifiers that share a place, and 128 bits make an accidental clash of a billion identifiers less likely than
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +33,8 @@ ORIGIN = np.int64(1 << 62)
 """Added to times and window numbers that are kept as payloads, so that none is EMPTY and their order is kept."""
 
 EIGHT = np.uint64(8)
+HALF = np.uint64(0xFFFFFFFF)
+INLINE = np.uint64(12)
 WORDS = 4
 _FULL_TENTHS = 6
 _NULL = np.uint64(0x9E3779B97F4A7C15)
@@ -54,43 +60,53 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _word(data: Any, i: Any) -> Any:
-    """Return 8 bytes as a little-endian word. Unsigned indices spare the check for negative ones, so it is one load."""
-    m = np.uint64(0)
-    for j in range(8):
-        m |= np.uint64(data[i + np.uint64(j)]) << np.uint64(8 * j)
-    return m
+def _load_word(_typing: Any, _address: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        word = builder.load(builder.inttoptr(args[0], args[0].type.as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(types.uint64), generate
+
+
+_load: Any = intrinsic(_load_word)
+"""In a kernel, read the 8 bytes at an address, aligned or not."""
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _tail(data: Any, i: Any, stop: Any) -> Any:
-    """Return the last 0 to 7 bytes as a word."""
-    m, shift = np.uint64(0), np.uint64(0)
-    while i < stop:
-        m |= np.uint64(data[i]) << shift
-        i += np.uint64(1)
-        shift += EIGHT
-    return m
+def _text_at(views: Any, buffers: Any, i: Any) -> Any:
+    """Return where text ``i`` lies in memory, and its length in bytes."""
+    n = views[i, 0] & HALF
+    if n <= INLINE:
+        return views.ctypes.data + np.uint64(16 * i + 4), n
+    return buffers[views[i, 1] & HALF] + (views[i, 1] >> np.uint64(32)), n
 
 
-@njit(cache=True, nogil=True)
-def _siphash(data: Any, start: Any, end: Any, k0: Any, k1: Any) -> Any:
-    """Return the two words of SipHash-2-4-128 of ``data[start:end]``."""
+@njit(cache=True, nogil=True, inline="always")
+def _tail(start: Any, n: Any) -> Any:
+    """Return the last ``n % 8`` bytes of a text as a word. Both reads stay inside: text below 8 bytes lies in a view."""
+    rest = (n & np.uint64(7)) << np.uint64(3)
+    if rest == 0:
+        return np.uint64(0)
+    if n < EIGHT:
+        return _load(start) & ((np.uint64(1) << rest) - np.uint64(1))
+    return _load(start + n - EIGHT) >> (np.uint64(64) - rest)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _siphash(start: Any, n: Any, k0: Any, k1: Any) -> Any:
+    """Return the two words of SipHash-2-4-128 of the ``n`` bytes at ``start``."""
     v0 = k0 ^ np.uint64(0x736F6D6570736575)
     v1 = k1 ^ np.uint64(0x646F72616E646F6D) ^ np.uint64(0xEE)
     v2 = k0 ^ np.uint64(0x6C7967656E657261)
     v3 = k1 ^ np.uint64(0x7465646279746573)
-    i, stop = np.uint64(start), np.uint64(end)
-    length = stop - i
-    while i + EIGHT <= stop:
-        m = _word(data, i)
+    for i in range(n >> np.uint64(3)):
+        m = _load(start + np.uint64(8 * i))
         v3 ^= m
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0 ^= m
-        i += EIGHT
-    m = (length << np.uint64(56)) | _tail(data, i, stop)
+    m = (n << np.uint64(56)) | _tail(start, n)
     v3 ^= m
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
@@ -106,9 +122,27 @@ def _siphash(data: Any, start: Any, end: Any, k0: Any, k1: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _hash_strings(offsets: Any, data: Any, k0: Any, k1: Any, out: Any) -> None:
-    for i in range(offsets.size - 1):
-        out[i, 0], out[i, 1] = _siphash(data, offsets[i], offsets[i + 1], k0, k1)
+def _hash_texts(views: Any, buffers: Any, null: Any, k0: Any, k1: Any, out: Any) -> None:
+    """Hash texts. The view of a null is not followed: it may point anywhere."""
+    for i in range(views.shape[0]):
+        if not null.size or not null[i]:
+            start, n = _text_at(views, buffers, i)
+            out[i, 0], out[i, 1] = _siphash(start, n, k0, k1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _stir(digest: Any, word: Any) -> Any:
+    """Take one more word into a digest: a multiplication and a shift, a bijection for each word."""
+    d = (digest ^ word) * np.uint64(0x9E3779B97F4A7C15)
+    return d ^ (d >> np.uint64(29))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _stir_text(digest: Any, start: Any, n: Any) -> Any:
+    d = _stir(digest, n)
+    for i in range(n >> np.uint64(3)):
+        d = _stir(d, _load(start + np.uint64(8 * i)))
+    return _stir(d, _tail(start, n))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -125,11 +159,8 @@ def mix(x: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _hash_words(words: Any, k0: Any, k1: Any, out: Any) -> None:
     """Hash 8-byte values: SipHash of their little-endian bytes."""
-    data = np.empty(8, np.uint8)
     for i in range(words.size):
-        for j in range(8):
-            data[j] = np.uint8((words[i] >> np.uint64(8 * j)) & np.uint64(0xFF))
-        out[i, 0], out[i, 1] = _siphash(data, 0, 8, k0, k1)
+        out[i, 0], out[i, 1] = _siphash(words.ctypes.data + np.uint64(8 * i), EIGHT, k0, k1)
 
 
 @njit(cache=True, nogil=True)
@@ -149,11 +180,21 @@ def key_words(key: bytes) -> tuple[np.uint64, np.uint64]:
     return k0, k1
 
 
-def _strings(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    arrow: Any = column.to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, offsets, data = arrow.buffers()
-    starts = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(arrow) + 1]
-    return starts, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+def _texts(column: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint64], Any]:
+    """Return the views of a text column, the addresses of the buffers they point into, and what keeps both alive."""
+    arrow: Any = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    _, views, *data = arrow.buffers()
+    words = np.frombuffer(views, np.uint64, 2 * len(arrow), 16 * arrow.offset).reshape(len(arrow), 2)
+    return words, np.array([b.address for b in data], np.uint64), arrow
+
+
+def _items(column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
+    """Return where each list begins and ends in the column of all items, and that column."""
+    arrow: Any = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    offsets = arrow.offsets.to_numpy()
+    first, last = offsets[[0, -1]].tolist() if len(offsets) else (0, 0)
+    items = pl.Series(arrow.values.slice(first, last - first), dtype=column.dtype.inner)  # type: ignore[attr-defined]
+    return offsets - first, items
 
 
 def hash_column(column: pl.Series, key: bytes) -> Hashes:
@@ -165,21 +206,38 @@ def hash_column(column: pl.Series, key: bytes) -> Hashes:
     >>> bool((same[0] == same[2]).all()), bool((same[0] == same[1]).all())
     (True, False)
     """
-    k0, k1 = key_words(key)
     out = np.zeros((len(column), 2), np.uint64)
+    _hash_into(out, column, key)
+    return out
+
+
+def hash_words(column: pl.Series, key: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the two words of each value's hash as arrays of their own."""
+    out = np.zeros((2, len(column)), np.uint64)
+    _hash_into(out.T, column, key)
+    return out[0], out[1]
+
+
+def _nulls(column: pl.Series) -> NDArray[np.bool_]:
+    """Return where a column is null; an empty array where it never is."""
+    return column.is_null().to_numpy() if column.null_count() else np.zeros(0, np.bool_)
+
+
+def _hash_into(out: Hashes, column: pl.Series, key: bytes) -> None:
+    k0, k1 = key_words(key)
+    if not len(column):
+        return
     if column.dtype == pl.String:
-        offsets, data = _strings(column)
-        if len(column):
-            _hash_strings(offsets, data, k0, k1, out)
+        views, buffers, alive = _texts(column)
+        _hash_texts(views, buffers, _nulls(column), k0, k1, out)
+        del alive
     elif isinstance(column.dtype, pl.List):
-        arrow: Any = column.to_arrow(compat_level=pl.CompatLevel.oldest())
-        items = hash_column(pl.Series(arrow.values, dtype=column.dtype.inner), key)
-        _fold_lists(arrow.offsets.to_numpy(), items, out)
+        offsets, items = _items(column)
+        _fold_lists(offsets, hash_column(items, key), out)
     else:
         _hash_words(_physical_words(column), k0, k1, out)
     if column.null_count():
         out[column.is_null().to_numpy()] = 0
-    return out
 
 
 def _physical_words(column: pl.Series) -> NDArray[np.uint64]:
@@ -188,54 +246,65 @@ def _physical_words(column: pl.Series) -> NDArray[np.uint64]:
         return hash_column(column.struct.json_encode(), bytes(16))[:, 0]
     if column.dtype in {pl.Categorical, pl.Enum, pl.Null}:
         return hash_column(column.cast(pl.String), bytes(16))[:, 0]
-    wide = column.to_physical().cast(pl.Float64 if column.dtype.is_float() else pl.Int64)
+    wide = column.to_physical().cast(pl.Float64 if column.dtype.is_float() else pl.Int64, wrap_numerical=True)
     if wide.null_count():
         wide = wide.fill_null(0)
     return wide.to_numpy().view(np.uint64)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _stir(digest: Any, word: Any) -> Any:
-    """Take one more word into a digest: a multiplication and a shift, a bijection for each word."""
-    d = (digest ^ word) * np.uint64(0x9E3779B97F4A7C15)
-    return d ^ (d >> np.uint64(29))
-
-
 @njit(cache=True, nogil=True)
-def _fold_words(words: Any, digest: Any) -> None:
+def _fold_words(words: Any, null: Any, digest: Any) -> None:
     for i in range(words.size):
-        digest[i] = _stir(digest[i], words[i])
+        digest[i] = _stir(digest[i], _NULL if null.size and null[i] else words[i])
 
 
 @njit(cache=True, nogil=True)
-def _fold_strings(offsets: Any, data: Any, digest: Any) -> None:
-    for i in range(offsets.size - 1):
-        j, stop = np.uint64(offsets[i]), np.uint64(offsets[i + 1])
-        d = _stir(digest[i], stop - j)
-        while j + EIGHT <= stop:
-            d = _stir(d, _word(data, j))
-            j += EIGHT
-        digest[i] = _stir(d, _tail(data, j, stop))
+def _fold_texts(views: Any, buffers: Any, null: Any, digest: Any) -> None:
+    for i in range(views.shape[0]):
+        if null.size and null[i]:
+            digest[i] = _stir(digest[i], _NULL)
+        else:
+            start, n = _text_at(views, buffers, i)
+            digest[i] = _stir_text(digest[i], start, n)
 
 
-def content_digest(frame: pl.DataFrame, key: bytes) -> NDArray[np.uint64]:
+@njit(cache=True, nogil=True)
+def _fold_items(offsets: Any, items: Any, null: Any, digest: Any) -> None:
+    for i in range(digest.size):
+        if null.size and null[i]:
+            digest[i] = _stir(digest[i], _NULL)
+        else:
+            d = _stir(digest[i], np.uint64(offsets[i + 1] - offsets[i]))
+            for j in range(offsets[i], offsets[i + 1]):
+                d = _stir(d, items[j])
+            digest[i] = d
+
+
+def content_digest(frame: pl.DataFrame) -> NDArray[np.uint64]:
     """Return one 64-bit digest of each row's cells, in the order of the columns.
 
     It tells a repeated event from another one under the same id. Nothing else rests on it, so it is a fast hash and
-    not a keyed one, except for lists.
+    not a keyed one.
     """
     digest = np.zeros(frame.height, np.uint64)
-    for column in frame.get_columns():
-        if column.dtype == pl.String:
-            if frame.height:
-                _fold_strings(*_strings(column), digest)
-        elif isinstance(column.dtype, pl.List):
-            _fold_words(np.ascontiguousarray(hash_column(column, key)[:, 0]), digest)
-        else:
-            _fold_words(_physical_words(column), digest)
-        if column.null_count():
-            digest[column.is_null().to_numpy()] ^= _NULL  # of the null rows alone: a row's digest knows no neighbours
+    if frame.height:
+        for column in frame.get_columns():
+            _fold_column(column, digest)
     return digest
+
+
+def _fold_column(column: pl.Series, digest: NDArray[np.uint64]) -> None:
+    """Take a column's cells into the digests of their rows; what lies under a null is not looked at."""
+    null = _nulls(column)
+    if column.dtype == pl.String:
+        views, buffers, alive = _texts(column)
+        _fold_texts(views, buffers, null, digest)
+        del alive
+    elif isinstance(column.dtype, pl.List):
+        offsets, items = _items(column)
+        _fold_items(offsets, content_digest(items.to_frame()), null, digest)
+    else:
+        _fold_words(_physical_words(column), null, digest)
 
 
 # The table: a flat array of shape (places, 4). Words 0-2 are the key, word 3 the payload (EMPTY = free).
@@ -259,16 +328,6 @@ def find(table: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def find_pair(table: Any, a: Any, b: Any) -> Any:
-    """Return the place of key (a, b) in a table whose third word is payload too."""
-    mask = np.uint64(table.shape[0] - 1)
-    place = a & mask
-    while table[place, 3] != EMPTY and not (table[place, 0] == a and table[place, 1] == b):
-        place = (place + np.uint64(1)) & mask
-    return place
-
-
-@njit(cache=True, nogil=True, inline="always")
 def put(table: Any, place: Any, a: Any, b: Any, c: Any, payload: Any) -> None:
     """Write a key and its payload at a place that ``find`` returned."""
     table[place, 0] = a
@@ -278,34 +337,26 @@ def put(table: Any, place: Any, a: Any, b: Any, c: Any, payload: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _copy_kept(old: Any, new: Any, oldest: Any, pairs: Any) -> Any:
+def _copy_kept(old: Any, new: Any, oldest: Any) -> Any:
     kept = 0
     for i in range(old.shape[0]):
         if old[i, 3] != EMPTY and np.int64(old[i, 3]) >= oldest:
-            place = find_pair(new, old[i, 0], old[i, 1]) if pairs else find(new, old[i, 0], old[i, 1], old[i, 2])
+            place = find(new, old[i, 0], old[i, 1], old[i, 2])
             put(new, place, old[i, 0], old[i, 1], old[i, 2], old[i, 3])
             kept += 1
     return kept
 
 
-def make_room(
-    table: Hashes, used: int, adding: int, oldest: int = 0, *, pairs: bool = False, spare: Hashes | None = None
-) -> tuple[Hashes, int]:
+def make_room(table: Hashes, used: int, adding: int, oldest: int = 0) -> tuple[Hashes, int]:
     """Return a table with room for ``adding`` more keys and the number of keys it holds.
 
     When it must grow, keys whose payload (as int64) is below ``oldest`` are forgotten: that only frees memory,
-    since whoever reads a payload judges its age by itself. ``pairs`` says that the key is two words, not three.
-    ``spare`` is an outgrown table that may be written over, where fresh memory would cost more than the work.
+    since whoever reads a payload judges its age by itself.
     """
     if (used + adding) * 10 <= table.shape[0] * _FULL_TENTHS:
         return table, used
     payload = table[:, 3]
     live = int(((payload != EMPTY) & (payload.view(np.int64) >= oldest)).sum())
     room = live + max(2 * adding, live)  # so that it lasts for a while: moving keys costs more than looking them up
-    places = max(1024, 1 << (room * 10 // _FULL_TENTHS).bit_length())
-    if spare is not None and spare.shape[0] == places and spare is not table:
-        new = spare
-        new[:, 3] = EMPTY
-    else:
-        new = new_table(places)
-    return new, int(_copy_kept(table, new, oldest, pairs))
+    new = new_table(max(1024, 1 << (room * 10 // _FULL_TENTHS).bit_length()))
+    return new, int(_copy_kept(table, new, oldest))

@@ -15,7 +15,9 @@ import numpy as np
 import polars as pl
 
 from tocsin.engine import findings as fnd
+from tocsin.engine.plan import SHOWN
 from tocsin.engine.score import score
+from tocsin.expressions import root_names
 from tocsin.kernels.streams import keep_peaks
 from tocsin.kernels.windows import NEVER
 from tocsin.measures import Spanned
@@ -157,16 +159,7 @@ def _write(
             )
     if not new.rows.size:
         return
-    shown = [
-        "event_id",
-        "timestamp",
-        "src_ip",
-        "dst_ip",
-        "source",
-        *detection.reads,
-        *detection.evidence,
-        *planned.contexts,
-    ]
+    shown = [*SHOWN, *detection.reads, *detection.evidence, *planned.contexts]
     written = fnd.write(detection, _fired_frame(planned, rows, columns, new, shown), refs.digest if refs else "")
     applied.findings = refs.suppress(written) if refs is not None else written
     tally.findings += written.height
@@ -194,7 +187,7 @@ def _scope(
 ) -> pl.DataFrame:
     """Return the columns that score and condition name, for the events that take part."""
     detection = planned.detection
-    names = {n for e in (detection.score, detection.when.expression) for n in e.meta.root_names()}
+    names = {n for e in (detection.score, detection.when.expression) for n in root_names(e)}
     if isinstance(detection.against, Table):
         names |= {*detection.against.key, "timestamp"}
     series = [

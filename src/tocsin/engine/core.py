@@ -10,12 +10,10 @@ are scored on arrival, in arrival order; the others at release, in (time, event_
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,15 +22,16 @@ from tocsin.calendars import duration_us
 from tocsin.detection import LOOKED_UP, Detection
 from tocsin.engine import findings as fnd
 from tocsin.engine.apply import Applied, Tally, apply, made_series
-from tocsin.engine.arrive import Arrival, Control
+from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
-from tocsin.expressions import digest
-from tocsin.hashing import content_digest, hash_column
+from tocsin.engine.workers import beside, make_and_use
+from tocsin.expressions import digest, own_text
+from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
 from tocsin.references import References
-from tocsin.running import Rows
+from tocsin.running import Rows, WindowState
 from tocsin.schema import STANDARD
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 LATENESS = "1h"
 DEDUP_HORIZON = "7d"
 FUTURE_SKEW = "10m"
-PARALLEL_ROWS = 50_000
-"""From this size on, measures and detections of one batch run side by side."""
 
 
 @dataclass
@@ -69,9 +66,6 @@ class Output:
     fates: pl.DataFrame | None = None
     trace: pl.DataFrame | None = None
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
-
-
-T = TypeVar("T")
 
 
 class _Gathered:
@@ -103,8 +97,11 @@ class _Gathered:
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
         """Put the pieces together."""
+        findings = pl.concat([fnd.empty(), *self.findings])
+        if findings.height:
+            findings = findings.with_columns(own_text(c) for c in findings.get_columns() if c.dtype == pl.String)
         return Output(
-            pl.concat([fnd.empty(), *self.findings]), pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
+            findings, pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
             pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},
         )  # fmt: skip
 
@@ -172,40 +169,32 @@ class Engine:
 
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
-        content = batch.select("timestamp", *self.columns)
-        ids = batch["event_id"]
-        if "source" in batch.columns:
-            ids = batch.select(
-                pl.concat_str([pl.col("source").fill_null(""), "event_id"], separator="\x1f").alias("id")
-            )["id"]
-        id_hashes = hash_column(ids, self.key)
-        extra = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in content.columns]
-        frame = batch.select("event_id", "timestamp", *(c for c in self.columns if c not in extra), *extra).with_columns(
-            pl.col("timestamp").dt.epoch("us").alias("@t"), _series("@id1", id_hashes[:, 0]), _series("@id2", id_hashes[:, 1]),
-            _series("@content", content_digest(content, self.key)),
-        )  # fmt: skip
-        if "received_at" in extra:
-            frame = frame.with_columns(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
+        more = [c for c in ("received_at", "partition", "source") if c in batch.columns and c not in self.columns]
+        frame = in_one_chunk(batch.select("event_id", "timestamp", *self.columns, *more))
         frame = frame.with_columns(
             pl.lit(None, STANDARD[c].dtype if c in STANDARD else pl.String).alias(c) for c in self.absent
         )
         if self.attached:
             frame = self.refs.attach(frame, self.attached)
-        return self._hash_entities(frame).rechunk()
-
-    def _hash_entities(self, frame: pl.DataFrame) -> pl.DataFrame:
-        for entity in self.plan.entities:
-            if frame.schema[entity] != pl.String:
-                frame = frame.with_columns(pl.col(entity).cast(pl.String))
-            hashes = hash_column(frame[entity], self.key)
-            frame = frame.with_columns(_series(f"@h1.{entity}", hashes[:, 0]), _series(f"@h2.{entity}", hashes[:, 1]))
-        return frame
+        frame = frame.with_columns(pl.col(e).cast(pl.String) for e in self.plan.entities)
+        ids = pl.col("event_id")
+        if "source" in frame.columns:
+            ids = pl.concat_str([pl.col("source").fill_null(""), ids], separator="\x1f")
+        hashes = {"@id": hash_words(frame.select(ids.alias("id"))["id"], self.key)}
+        hashes |= {f"@h.{e}": hash_words(frame[e], self.key) for e in self.plan.entities}
+        words = [pl.Series(f"{name}{i + 1}", h) for name, pair in hashes.items() for i, h in enumerate(pair)]
+        read = [pl.Series(c, hashes[f"@h.{c}"][0]) if f"@h.{c}" in hashes else frame[c] for c in self.columns]
+        content = content_digest(pl.DataFrame([frame["timestamp"], *read]))  # entities by the hashes just made
+        times = [pl.col("timestamp").dt.epoch("us").alias("@t")]
+        if "received_at" in frame.columns:
+            times.append(pl.col("received_at").dt.epoch("us").fill_null(int(NEVER)).alias("@received"))
+        return frame.with_columns(*times, *words, _series("@content", content)).rechunk()
 
     def step(self, state: State, batch: pl.DataFrame | Control) -> tuple[State, Output]:
         """Advance by one batch of events (prepared or not) or one control record."""
         gathered = _Gathered()
         if not isinstance(batch, pl.DataFrame):
-            for released in state.arrival.control(batch):
+            if (released := state.arrival.control(batch)) is not None:
                 self._release(state, released, gathered)
             return state, gathered.output(None, trace=self.trace)
         frame = batch if "@id1" in batch.columns else self.prepare(batch)
@@ -214,12 +203,13 @@ class Engine:
             state.counts[FATES[code]] += n
         ok, late = fate == OK, fate == LATE
         accepted = self._number(state, frame if ok.all() else frame.filter(pl.Series(ok | late)))
-        arriving = _beside(accepted, partial(self._arrive, state, accepted))
+        arriving = beside(accepted.height, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        for released in state.arrival.release(
-            accepted if not late.any() else accepted.filter(pl.Series(ok[ok | late]))
-        ):
+        fresh = accepted.select(c for c in accepted.columns if c.startswith("@") or c in self.plan.released)
+        if late.any():
+            fresh = fresh.filter(pl.Series(ok[ok | late]))
+        if (released := state.arrival.release(fresh)) is not None:
             self._release(state, released, gathered)
         gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
@@ -228,7 +218,7 @@ class Engine:
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
         return frame.drop(
-            [c for c in frame.columns if c.startswith(("@h1.", "@h2.", "@id", "@content", "@received"))]
+            [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received"))]
         ).with_columns(slots)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
@@ -250,8 +240,8 @@ class Engine:
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
         rows = self._rows(_without_context(frame, self.plan.contexts))
-        for running in state.running.values():
-            running.late(rows, floor, self._entities(state, running))
+        for key, running in state.running.items():
+            running.late(rows, floor, self._entities(state, key))
         for planned in self.plan.planned:
             if planned.detection.stateful:
                 n = int((rows.holds(planned.detection.on) & (rows.t >= self.report_from)).sum())
@@ -260,31 +250,49 @@ class Engine:
                 tally.skip("late", n)
 
     @staticmethod
-    def _entities(state: State, running: Running) -> int:
-        entity = getattr(running, "entity", None)
+    def _entities(state: State, key: str) -> int:
+        entity = getattr(state.running[key], "entity", None)
         return state.slots[entity].n if entity else 0
 
     def _release(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
         """Measure and score events whose time has come."""
-        rows = self._rows(frame)
-        for part in self._pieces(state, rows):
-            columns = self._measure(state, part)
-            self._score_all(state, [p for p in self.plan.planned if p.detection.stateful], part, columns, gathered)
+        stateful = [p for p in self.plan.planned if p.detection.stateful]
+        for part in self._pieces(state, self._rows(frame)):
+            columns = self._measure_contexts(state, part)
+            others = sorted(state.running.keys() - columns.keys(), key=self._longest_first(state))
+            makers = {key: partial(state.running[key].run, part, self._entities(state, key)) for key in others}
+            users = [
+                ({key for key, _ in p.columns.values()} - columns.keys(), partial(self._score, state, p, part, columns))
+                for p in stateful
+            ]
+            made, results = make_and_use(len(part), makers, users)
+            for p, applied in zip(stateful, results, strict=True):
+                if applied is not None:
+                    gathered.add(p.detection.id, applied)
+                    if p.feeds_back:
+                        state.running[p.feeds_back].mark_fired(applied.slot, applied.window)  # type: ignore[attr-defined]
             if self.trace:
-                gathered.traces.append(self._trace(part, columns))
+                gathered.traces.append(self._trace(part, columns | made))
 
-    def _measure(self, state: State, rows: Rows) -> dict[str, Arrays]:
-        """Run every state over the events; those that make a context go first, since others may read it."""
-        first = set(self.plan.contexts.values())
-        columns: dict[str, Arrays] = {}
-        for keys in ([k for k in state.running if k in first], [k for k in state.running if k not in first]):
-            running = [state.running[k] for k in keys]
-            measured = _each(rows, [partial(r.run, rows, self._entities(state, r)) for r in running])
-            columns |= dict(zip(keys, measured, strict=True))
-            if keys and first:
-                made = [made_series(name, columns[k]["value"]) for name, k in self.plan.contexts.items()]
-                rows.frame, first = rows.frame.with_columns(made), set()
+    def _measure_contexts(self, state: State, rows: Rows) -> dict[str, Arrays]:
+        """Run the states that make a context, and put their columns beside those of the events: others may read them."""
+        contexts = self.plan.contexts
+        makers = {k: partial(state.running[k].run, rows, self._entities(state, k)) for k in set(contexts.values())}
+        columns, _ = make_and_use(len(rows), makers, [])
+        if contexts:
+            made = [made_series(name, columns[k]["value"]) for name, k in contexts.items()]
+            rows.frame = rows.frame.with_columns(made)
         return columns
+
+    @staticmethod
+    def _longest_first(state: State) -> Callable[[str], tuple[bool, str]]:
+        """Order states so that windows, which take longest, are begun first."""
+        return lambda key: (not isinstance(state.running[key], WindowState), key)
+
+    def _score(
+        self, state: State, planned: Planned, rows: Rows, contexts: dict[str, Arrays], made: dict[str, Arrays]
+    ) -> Applied | None:
+        return self._apply(state, planned, rows, contexts | made)
 
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
@@ -294,18 +302,6 @@ class Engine:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())
         edges = sorted(cuts)
         return [rows] if len(edges) <= 2 else [rows.slice(a, b) for a, b in pairwise(edges)]
-
-    def _score_all(
-        self, state: State, planned: Sequence[Planned], rows: Rows, columns: Mapping[str, Arrays], gathered: _Gathered
-    ) -> None:
-        """Apply several detections; what they give is put together in their order, whichever is done first."""
-        results = _each(rows, [partial(self._apply, state, p, rows, columns) for p in planned])
-        for p, applied in zip(planned, results, strict=True):
-            if applied is None:
-                continue
-            gathered.add(p.detection.id, applied)
-            if p.feeds_back:
-                state.running[p.feeds_back].mark_fired(applied.slot, applied.window)  # type: ignore[attr-defined]
 
     def _apply(self, state: State, planned: Planned, rows: Rows, columns: Mapping[str, Arrays]) -> Applied | None:
         detection = planned.detection
@@ -337,26 +333,6 @@ class Engine:
 def _without_context(frame: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:
     """Return the frame with empty context columns: a late event was not there when its neighbours were measured."""
     return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in contexts)
-
-
-def _each(rows: Rows, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run independent tasks, side by side where the batch is worth it. The kernels and Polars hold no lock."""
-    if len(rows) < PARALLEL_ROWS or len(tasks) < 2:
-        return [task() for task in tasks]
-    return list(_pool().map(lambda task: task(), tasks))
-
-
-def _beside(frame: pl.DataFrame, task: Callable[[], T]) -> Callable[[], T]:
-    """Start a task in another thread where the batch is worth it; what is returned waits for its result."""
-    if frame.height < PARALLEL_ROWS:
-        result = task()
-        return lambda: result
-    return _pool().submit(task).result
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 2, "tocsin-step")
 
 
 def _series(name: str, array: Any) -> pl.Series:

@@ -8,6 +8,7 @@ run, with the reason. Layer: engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tocsin.detection import LOOKED_UP, Detection, ref_name
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tocsin.running import Running
 
 Gap = tuple[int, int]
+SHOWN = ("event_id", "timestamp", "source", "src_ip", "dst_ip")
+"""The event columns that every finding shows, where there are such."""
 
 
 @dataclass
@@ -80,6 +83,12 @@ class Plan:
         """The event columns that some detection needs, attached ones included, sorted."""
         needed = {c for p in self.planned for c in (*p.detection.reads, *p.detection.evidence)}
         return sorted(needed)
+
+    @cached_property
+    def released(self) -> set[str]:
+        """The event columns that are read or shown after release, by the detections with state."""
+        stateful = [p.detection for p in self.planned if p.detection.stateful]
+        return {*SHOWN, *(c for d in stateful for c in (*d.reads, *d.evidence))}
 
     @property
     def optional(self) -> set[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tocsin.engine.core import Engine, State
 
 FORMAT = "tocsin-state"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -66,8 +66,9 @@ def load_state(engine: Engine, path: str | Path) -> State:
     state = engine.new_state()
     arrival = state.arrival
     facts = saved["facts"]
-    arrival.partitions, arrival.frontier, arrival.used = facts["partitions"], facts["frontier"], facts["used"]
-    arrival.clock, arrival.idle, arrival.table = saved["clock"].copy(), saved["idle"].copy(), saved["ids"].copy()
+    arrival.partitions, arrival.frontier = facts["partitions"], facts["frontier"]
+    arrival.clock, arrival.idle = saved["clock"].copy(), saved["idle"].copy()
+    arrival.ids.restore(saved["ids"])
     arrival.waiting = saved.get("waiting")
     state.counts = facts["counts"]
     state.tallies = {k: Tally(**v) for k, v in facts["tallies"].items()}
@@ -86,11 +87,10 @@ def _items(state: State) -> Iterator[tuple[str, Any]]:
     facts = {
         "partitions": arrival.partitions,
         "frontier": arrival.frontier,
-        "used": int(arrival.used),
         "counts": state.counts,
         "tallies": tallies,
     }
-    yield from (("facts", facts), ("clock", arrival.clock), ("idle", arrival.idle), ("ids", arrival.table))
+    yield from (("facts", facts), ("clock", arrival.clock), ("idle", arrival.idle), ("ids", arrival.ids.kept))
     if arrival.waiting is not None:
         yield "waiting", arrival.waiting
     for entity, slots in state.slots.items():

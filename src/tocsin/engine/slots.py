@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tocsin.expressions import own_text
 from tocsin.hashing import make_room, new_table
 from tocsin.kernels.streams import look_up_slots
+
+ROOM = 10_000
 
 
 class Slots:
@@ -28,12 +31,15 @@ class Slots:
         column = frame[entity]
         slot = np.full(frame.height, -1, np.int64)
         fresh = np.empty(frame.height, np.int64)
-        self.table, _ = make_room(self.table, self.n, frame.height)
         known = np.ascontiguousarray(column.is_not_null().to_numpy())
-        h1, h2 = frame[f"@h1.{entity}"].to_numpy(), frame[f"@h2.{entity}"].to_numpy()
-        self.n, n_fresh = look_up_slots(h1, h2, known, self.table, self.n, slot, fresh)
-        if n_fresh:
-            self._names.append(column.gather(fresh[:n_fresh]))
+        h1, h2 = frame[f"@h.{entity}1"].to_numpy(), frame[f"@h.{entity}2"].to_numpy()
+        row = 0
+        while row < frame.height:  # room for a few at a time: most events are of entities known already
+            self.table, _ = make_room(self.table, self.n, ROOM)
+            before = self.n
+            row, self.n = look_up_slots(h1, h2, known, self.table, row, before, before + ROOM, slot, fresh)
+            if self.n > before:
+                self._names.append(own_text(column.gather(fresh[: self.n - before])))
         return slot
 
     @property

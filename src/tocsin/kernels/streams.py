@@ -172,20 +172,27 @@ def run_hours(slot: Any, hour: Any, mask: Any, counts: Any, out: Any, out_total:
 
 
 @njit(cache=True, nogil=True)
-def look_up_slots(h1: Any, h2: Any, known: Any, table: Any, n: Any, slot: Any, fresh: Any) -> Any:
-    """Give each entity its dense number; ``fresh`` lists the rows that brought a new one. Return how many there are now."""
-    n_fresh = 0
-    for i in range(slot.size):
+def look_up_slots(
+    h1: Any, h2: Any, known: Any, table: Any, start: Any, n: Any, most: Any, slot: Any, fresh: Any
+) -> Any:
+    """Give each entity its dense number, from row ``start`` on and until ``most`` entities are known.
+
+    ``fresh`` lists the row that brought each entity since number ``n``. Return the row that was not reached for want of
+    room (or the number of rows), and how many entities there are now.
+    """
+    first = n
+    for i in range(start, slot.size):
         if not known[i]:
             continue
         place = find(table, h1[i], h2[i], np.uint64(0))
         if table[place, 3] == EMPTY:
+            if n == most:
+                return i, n
             put(table, place, h1[i], h2[i], np.uint64(0), np.uint64(n))
-            fresh[n_fresh] = i
-            n_fresh += 1
+            fresh[n - first] = i
             n += 1
         slot[i] = np.int64(table[place, 3])
-    return n, n_fresh
+    return slot.size, n
 
 
 @njit(cache=True, nogil=True)

@@ -96,6 +96,8 @@ def gather_baseline(
 ) -> Any:
     """Write the baseline of window ``d`` into ``values``, oldest first; return how many there are."""
     size, n, last = ring.shape[1], 0, win[s]
+    if first[s] == NEVER:
+        return 0
     empty_is_zero = op in (COUNT, SUM, DISTINCT)
     place = (d - (windows + 1) * stride) % size  # a division for each window would cost more than all the rest
     for back in range(windows, 0, -1):
@@ -103,7 +105,7 @@ def gather_baseline(
         place += stride
         if place >= size:
             place -= size
-        if j < first[s] or first[s] == NEVER:
+        if j < first[s]:
             continue
         lane0, lane1 = np.int64(0), np.int64(0)
         if j == last:
@@ -162,17 +164,21 @@ def run_windows(
     base_win: Any,
     base: Any,
     values: Any,
+    population: Any,
     out_value: Any,
     out_base: Any,
+    out_population: Any,
 ) -> Any:
-    """Fold the events into the windows. Return the length of ``touched`` and how many distinct values were new."""
+    """Fold the events into the windows; ``population`` holds for all of them.
+
+    Return the length of ``touched`` and how many distinct values were new.
+    """
     new, n_base, width = 0, spans.shape[0], out_base.shape[1]
     for i in range(slot.size):
         if not mask[i]:
             out_value[i] = np.nan
-            for b in range(n_base):
-                for k in range(width):
-                    out_base[b, k, i] = np.nan
+            out_base[:, :, i] = np.nan
+            out_population[:, :, i] = np.nan
             continue
         s, d = slot[i], window[i]
         if win[s] != d:
@@ -209,6 +215,9 @@ def run_windows(
                 base_win[b, s] = d
             for k in range(width):
                 out_base[b, k, i] = base[b, s, k]
+        for b in range(population.shape[0]):
+            for k in range(width):
+                out_population[b, k, i] = population[b, k]
     return n_touched, new
 
 

@@ -234,14 +234,16 @@ def shifted_hours(
     who, day, hour, names = _days(events, calendar, by, on)
     title = f"Whose daily hours shifted ({zone})?"
     found = circular.shifts(who, day, hour, seed=seed, entities=len(names), min_days=min_days)
-    shift = found.q <= SIGNIFICANT
+    away = (found.low > 0) | (found.high < 0)  # days may also scatter more or less than before, about the same hour
+    shift = (found.q <= SIGNIFICANT) & away
     everybody = _shift_table(names, found, calendar).with_columns(pl.Series("significant", shift))
     everybody = everybody.sort(["q", "p", "entity"], nulls_last=True)
     table = everybody.filter("significant")
     tested = int(np.isfinite(found.p).sum())
     definition = (
         f"Of {len(names):,} {by}, {tested:,} have enough days to be tested and {table.height:,} shifted significantly "
-        f"(q <= {SIGNIFICANT}). A day is a vector, the mean direction of its events' local hours in {zone}; p is that of the best split "
+        f"(q <= {SIGNIFICANT}, and the 95 % interval of the shift leaves out zero: scattering more, or less, about the same hour is no "
+        f"shift). A day is a vector, the mean direction of its events' local hours in {zone}; p is that of the best split "
         f"of an entity's days into before and after, at least {min_days} days each, under permutation of its days; q is adjusted for "
         f"{tested:,} tests. The change "
         "lies between first_day and last_day with 95 % confidence; shift_hours is later when positive."

@@ -15,7 +15,7 @@ from tocsin.errors import TableError
 from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
 from tocsin.questions.watch import BATCH_ROWS, Watch
-from tocsin.rules.travel import TRAVEL_SPEED, UNCERTAINTY_KM, plane_distance_km
+from tocsin.rules.travel import SHARED_BY, TRAVEL_SPEED, UNCERTAINTY_KM, plane_distance_km
 from tocsin.views import MOST_POINTS, Chart
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ def fastest_travellers(
     Only entities count that have located events and none outside ``never_outside`` (empty: everybody). Speeds are the
     scores of the shipped rule ``login.travel-speed``: the distance by the formula "spherical Earth projected to a plane",
     less ``uncertainty_km``, over the time between the two events (at least a second); failed logins, and events
-    from an address that four users or more share, take no part. 0 gives the plain rate of travel
+    from an address that four users or more share, take no part. The rule learns which addresses are shared as it goes; a question
+    knows the whole log, so here an address counts as shared from its first event on. 0 gives the plain rate of travel
     that the challenge asks for; but geo tables place neighbours tens of kilometres apart, so short hops then win.
 
     Raises:
@@ -149,7 +150,7 @@ def fastest_travellers(
     known = _need_geo(refs, places=True)
     if n < 1 or uncertainty_km < 0:
         raise TableError("fastest_travellers: n is at least 1 and uncertainty_km at least 0.")
-    stayed, rule = _stayed(events, known, never_outside, by), _travel_rule(uncertainty_km, by)
+    stayed, rule = _stayed(events, known, never_outside, by), _travel_rule(uncertainty_km, by, _shared(events, by))
     where = pl.col(by).is_not_null()
     if stayed is not None:
         where &= pl.col(by).cast(pl.String).is_in(stayed["entity"].implode())
@@ -173,13 +174,22 @@ def _stayed(events: Events, refs: References, countries: Sequence[str], by: str)
     return never.select("entity")
 
 
-def _travel_rule(uncertainty_km: float, by: str) -> Detection:
-    if uncertainty_km == UNCERTAINTY_KM and by == TRAVEL_SPEED.entity:
-        return TRAVEL_SPEED
+def _shared(events: Events, by: str) -> pl.Series:
+    """Return the addresses that so many entities have used, in the whole log, that they are gateways."""
+    users = (
+        events.filter(pl.col("src_ip").is_not_null()).group_by("src_ip").agg(users=pl.col(by).drop_nulls().n_unique())
+    )
+    return users.filter(pl.col("users") >= SHARED_BY).select("src_ip").collect(engine="streaming")["src_ip"]
+
+
+def _travel_rule(uncertainty_km: float, by: str, shared: pl.Series) -> Detection:
     distance = plane_distance_km(prev.src_latitude, prev.src_longitude, col("src_latitude"), col("src_longitude"))
     hours = (col("timestamp") - prev.timestamp).dt.total_microseconds().clip(1_000_000, None) / 3_600_000_000
     rate = (distance - uncertainty_km).clip(0, None) / hours
-    return dataclasses.replace(TRAVEL_SPEED, id="ask.travel-speed", entity=by, score=rate, when=score > 0, examples=())
+    on = TRAVEL_SPEED.on & ~col("src_ip").is_in(shared.sort().implode())
+    return dataclasses.replace(
+        TRAVEL_SPEED, id="ask.travel-speed", on=on, entity=by, score=rate, when=score > 0, examples=()
+    )
 
 
 def _travel_answer(

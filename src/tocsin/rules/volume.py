@@ -176,12 +176,12 @@ def _change(measure: Count | Sum, what: str, least: float) -> dict[str, object]:
             "before": own_history(mean=True, sd=True, windows=28, skip=7, at_least=14),
         },
         "score": difference,
-        "when": (score > least) & (difference > 5 * spread) & (ref.recent_mean > 1.5 * ref.before_mean),
+        "when": (score > least) & (difference > 4 * spread) & (ref.recent_mean > 1.5 * ref.before_mean),
         "evidence": ("src_ip",),
         "tags": _TAKEOVER,
         "description": (
             f"The mean number of {what} a day over the last seven closed days is above that of the 28 days before them: by more than "
-            f"{least:g}, by half, and by five standard errors of the difference (Welch's t of daily counts, each day one observation). The "
+            f"{least:g}, by half, and by four standard errors of the difference (Welch's t of daily counts, each day one observation). The "
             "score is the difference, so that sorting by it ranks the largest changes. `tocsin ask changes` compares whole halves of a "
             "history and corrects for the number of users."
         ),

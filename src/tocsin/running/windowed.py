@@ -133,9 +133,7 @@ class WindowState(Saved):
         for part, d in pieces:
             if self.populations or len(self.pending):
                 self.close(d)
-                for b in range(len(self.populations)):
-                    out_pop[b, :, part] = np.where(mask[part], self.pop[b][:, None], np.nan)
-            self._fold(rows, part, mask, window, out, out_own)
+            self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
         columns: Arrays = {"value": out}
         for name, fits, values in (("own", self.own, out_own), ("pop", self.populations, out_pop)):
             for b, fit in enumerate(fits):
@@ -157,7 +155,7 @@ class WindowState(Saved):
         edges = [0, *starts[1:].tolist(), mask.size]
         return [(slice(a, b), int(window[s])) for a, b, s in zip(edges, edges[1:], starts.tolist(), strict=False)]
 
-    def _fold(self, rows: Rows, part: slice, mask: Any, window: Any, out: Any, out_own: Any) -> None:
+    def _fold(self, rows: Rows, part: slice, mask: Any, window: Any, out: tuple[Any, Any, Any]) -> None:
         p, q = rows.increments(self.measure)
         hashes = np.zeros((0, 2), np.uint64)
         if self.op == k.DISTINCT:
@@ -166,7 +164,7 @@ class WindowState(Saved):
         self.n_touched, new = k.run_windows(
             rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes, self.table,
             self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
-            self.spans, self.codes, self.quantiles, self.base_win, self.base, self.values, out[part], out_own[:, :, part],
+            self.spans, self.codes, self.quantiles, self.base_win, self.base, self.values, self.pop, *out,
         )  # fmt: skip
         self.used += new
 

@@ -1,6 +1,7 @@
 """`tocsin demo`: simulate, backtest blindly, compare with the truth.
 
-Enters: a seed and a folder. Leaves: a table of stories planted and found; exit code 1 below a floor. Layer: faces.
+Enters: a seed and a folder. Leaves: tables of stories and challenges, pages with charts; exit code 1 below a floor.
+Layer: faces.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from tocsin.faces.options import Flag, UsageError
 from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, share, spinner, whole
 
 if TYPE_CHECKING:
-    from tocsin.runners.demo import DemoReport
+    from tocsin.demo.run import DemoReport
 
 FAILED = 1
 
@@ -30,17 +31,18 @@ def demo(
 ) -> int:
     """Simulate mail and logins with planted stories, replay the rules in a process that cannot see the truth, compare.
 
-    Exit code 1 if a rule finds less, or flags more innocents, than its floors allow.
+    Exit code 1 if a rule finds less, or flags more innocents, than its floors allow, or a challenge is answered wrongly.
     """
-    from tocsin.runners.demo import LEAST_DAYS, LEAST_USERS, run_demo
+    from tocsin.demo import challenges
+    from tocsin.demo.run import LEAST_DAYS, LEAST_USERS, run_demo
 
     if users < LEAST_USERS or days < LEAST_DAYS:
         raise UsageError(
             f"{users} users over {days} days do not hold all stories. Try at least {LEAST_USERS} users and {LEAST_DAYS} days."
         )
     export.check_target(svg, (".svg",))
-    with spinner(f"simulating {whole(users)} users over {whole(days)} days and replaying the rules"):
-        report = run_demo(seed, folder, users, days)
+    with spinner("demo") as tell:
+        report = run_demo(seed, folder, users, days, tell)
     if json:
         stories = export.rows_of(report.to_frame())
         body: dict[str, Any] = {
@@ -49,6 +51,9 @@ def demo(
             "findings": report.findings,
             "passed": report.passed,
             "stories": stories,
+            "challenges": export.rows_of(challenges.to_frame(report.solved)),
+            "rules": export.rows_of(report.rules),
+            "pages": [str(page) for page in report.pages],
         }
         export.print_json("demo", body | {"innocents": export.rows_of(report.traps)})
     else:
@@ -61,7 +66,7 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     console.print(
         f"{whole(report.events)} events of {whole(report.users)} users over {whole(report.days)} days (seed {report.seed}) simulated in "
         f"{report.simulate_seconds:.1f} s; {whole(report.findings)} findings in "
-        f"{report.backtest_seconds:.1f} s, by a process without the truth"
+        f"{report.worker_seconds:.1f} s, by a process without the truth"
     )
     console.print()
     rows = [_row(row) for row in report.to_frame().to_dicts()]
@@ -81,10 +86,29 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
             rows,
             columns,
             console.width,
-            "Stories, counted in users",
+            "Stories, counted in users (networks for the spray)",
         )
     )
     console.print("found: of those planted; wrong: flagged without cause; traps: innocents among these; (floor)")
+    console.print()
+    solved = [
+        Column("challenge", "challenge", style="bold"),
+        Column("asked", "asked", least=20, rank=1),
+        Column("answer", "answer", least=20),
+        Column("truth", "truth", least=10),
+        Column("right", ""),
+    ]
+    told = [
+        {
+            "challenge": s.challenge,
+            "asked": s.asked,
+            "answer": s.answer,
+            "truth": s.truth,
+            "right": "right" if s.right else "WRONG",
+        }
+        for s in report.solved
+    ]
+    console.print(make_table(told, solved, console.width, "The workshop's challenges, asked of the events alone"))
     console.print()
     traps = [
         Column("trap", "innocents", style="bold"),
@@ -92,17 +116,20 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
         numeric("flagged", "flagged"),
         Column("detections", "by", least=20, rank=1),
     ]
-    console.print(make_table(report.traps.to_dicts(), traps, console.width, "Innocent look-alikes"))
+    title = "Innocent look-alikes, flagged by rules of medium severity or above"
+    console.print(make_table(report.traps.to_dicts(), traps, console.width, title))
     console.print()
     for result in report.results:
-        if result.missed and result.answer.detection:
-            console.print(f"missed of {safe(result.answer.story)}: {safe(', '.join(result.missed))}")
+        if result.missed:
+            console.print(f"missed of {safe(result.expected.story)}: {safe(', '.join(result.missed))}")
     verdict = (
-        Text("Every rule is at or above its floors.", style="bold green")
+        Text("Every rule is at or above its floors, and every challenge is answered rightly.", style="bold green")
         if report.passed
-        else Text("Below a floor.", style="bold red")
+        else Text("Below a floor, or a challenge is answered wrongly.", style="bold red")
     )
     console.print(verdict)
+    if report.pages:
+        console.print(f"{len(report.pages)} pages with charts: {safe(report.pages[0].parent)}/*.html", soft_wrap=True)
     files = [safe(report.folder / name) for name in ("events.parquet", "geo.csv.gz", "threats.csv")]
     console.print(f"Look further: tocsin backtest {files[0]} --geo {files[1]} --threats {files[2]}", soft_wrap=True)
     if svg is not None:
@@ -112,13 +139,9 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    answered = row["detection"] is not None
     return row | {
-        "detection": row["detection"] or "none yet",
-        "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})" if answered else "",
-        "precision": f"{share(row['precision'])} ({share(row['precision_floor'])})" if answered else "",
-        "verdict": "" if not answered else "ok" if row["passed"] else "BELOW",
-        "told": f"{row['found']} of {row['planted']}" if answered else f"- of {row['planted']}",
-        "wrong": row["wrong"] if answered else None,
-        "innocents": row["innocents"] if answered else None,
+        "recall": f"{share(row['recall'])} ({share(row['recall_floor'])})",
+        "precision": f"{share(row['precision'])} ({share(row['precision_floor'])})",
+        "verdict": "ok" if row["passed"] else "BELOW",
+        "told": f"{row['found']} of {row['planted']}",
     }

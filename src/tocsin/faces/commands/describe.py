@@ -78,7 +78,7 @@ def describe(
 
 
 _OVERVIEW = [
-    Column("name", "column", least=12, style="bold"),
+    Column("name", "column", least=16, style="bold"),
     Column("type", "type", rank=8, least=8),
     numeric("count", "values"),
     numeric("null_count", "null", rank=3),

@@ -27,10 +27,10 @@ def simulate(
     stories: Annotated[
         str,
         Parameter(
-            help="What is planted: usual, all (with travellers through a shared VPN), none, or kinds with commas between.",
+            help="What is planted: all, none, or kinds with commas between.",
             metavar="KINDS",
         ),
-    ] = "usual",
+    ] = "all",
     drift: Annotated[
         float, Parameter(help="Standard deviation of the logarithm of everybody's change in attachments, half-way.")
     ] = 0.0,

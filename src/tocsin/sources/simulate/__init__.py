@@ -6,15 +6,15 @@ a threat list, and the truth about which events are which story. Layer: sources.
 The same arguments give the same bytes: every draw comes from a stream keyed by (seed, purpose, day or story).
 """
 
-from tocsin.sources.simulate.casting import INNOCENT_KINDS, STORY_KINDS, USUAL_KINDS, kinds_of
+from tocsin.sources.simulate.casting import ALL_KINDS, INNOCENT_KINDS, STORY_KINDS, kinds_of
 from tocsin.sources.simulate.files import write_truth
 from tocsin.sources.simulate.run import Simulation, Written, simulate, simulate_to
 from tocsin.sources.simulate.truth import Label, Truth
 
 __all__ = [
+    "ALL_KINDS",
     "INNOCENT_KINDS",
     "STORY_KINDS",
-    "USUAL_KINDS",
     "Label",
     "Simulation",
     "Truth",

@@ -97,18 +97,16 @@ KINDS: dict[str, Kind | CrowdKind] = {
 }
 STORY_KINDS = tuple(kind for kind, one in KINDS.items() if not one.innocent)
 INNOCENT_KINDS = tuple(kind for kind, one in KINDS.items() if one.innocent)
-USUAL_KINDS = tuple(kind for kind in KINDS if kind != "vpn_egress")
-"""What is planted when nothing is asked for. A rule that knows speed but no shared addresses flags every user of a
-``vpn_egress``: ask for it by name, or for all kinds, to see whether yours does."""
+ALL_KINDS = tuple(KINDS)
 
 
 def kinds_of(text: str) -> tuple[str, ...]:
-    """Read ``all``, ``usual``, ``none`` or kinds separated by commas; raises ``SourceError`` for an unknown kind.
+    """Read ``all``, ``none`` or kinds separated by commas; raises ``SourceError`` for an unknown kind.
 
-    >>> kinds_of("exe_spray, traveller"), kinds_of("none"), len(kinds_of("all")) - len(kinds_of("usual"))
-    (('exe_spray', 'traveller'), (), 1)
+    >>> kinds_of("exe_spray, traveller"), kinds_of("none"), kinds_of("all") == tuple(KINDS)
+    (('exe_spray', 'traveller'), (), True)
     """
-    presets = {"all": tuple(KINDS), "usual": USUAL_KINDS, "none": ()}
+    presets = {"all": ALL_KINDS, "none": ()}
     if text in presets:
         return presets[text]
     return check_kinds([part.strip() for part in text.split(",")])
@@ -118,13 +116,13 @@ def check_kinds(kinds: Collection[str]) -> tuple[str, ...]:
     """Return the kinds, or raise ``SourceError`` that names the first unknown one."""
     for kind in kinds:
         if kind not in KINDS:
-            hint = did_you_mean(kind, [*KINDS, "all", "usual", "none"])
+            hint = did_you_mean(kind, [*KINDS, "all", "none"])
             msg = f'simulate: there is no kind of story "{kind}".{hint} Known: {", ".join(KINDS)}.'
             raise SourceError(msg)
     return tuple(kinds)
 
 
-def plan(people: Population, seed: int, start_us: int, days: int, kinds: Collection[str] = USUAL_KINDS) -> Plan:
+def plan(people: Population, seed: int, start_us: int, days: int, kinds: Collection[str] = ALL_KINDS) -> Plan:
     """Choose the users of all stories and traps, disjoint, and lay out what the asked kinds do.
 
     Of each kind of story there are five per thousand users, of each trap three; three of each from 200 users on, and

@@ -202,6 +202,14 @@ def _hours(rng: np.random.Generator, people: Population, user: Ints) -> tuple[Fl
     return np.where(at_work, begin + within * SESSION_HOURS, within * 24), at_work
 
 
+def like_an_ordinary_day(rng: np.random.Generator, begin: float, length: float, n: int) -> Floats:
+    """Draw n hours of one user as `ordinary_day` does: in sessions inside the operating hours, the rest at any hour."""
+    sessions = min(LEAST_SESSIONS + int(rng.poisson(1.5)), MOST_SESSIONS)
+    begins = begin + (rng.random(sessions) + rng.random(sessions)) / 2 * (length - SESSION_HOURS)
+    inside = begins[rng.integers(0, sessions, n)] + rng.random(n) * SESSION_HOURS
+    return np.where(rng.random(n) < P_AT_WORK, inside, rng.random(n) * 24)
+
+
 def _address_index(rng: np.random.Generator, people: Population, user: Ints, at_work: Bools) -> Ints:
     draw = rng.random(len(user))
     second = draw < people.p_second[user]

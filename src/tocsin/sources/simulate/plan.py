@@ -24,6 +24,7 @@ from tocsin.sources.simulate.days import (
     HOUR_US,
     SCHEMA,
     event_ids,
+    like_an_ordinary_day,
     message_bytes,
     utc_offsets_us,
 )
@@ -68,14 +69,13 @@ class Injected(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """Mails beside the ordinary ones: each UTC day's mean number, at hours ``first`` .. ``first + hours`` of it."""
+    """Mails beside the ordinary ones: each UTC day's mean number, in the user's operating hours or at any hour."""
 
     story: int
     user: int
     mails_per_day: Sequence[float]
     recipients: int
-    first_hour: float
-    hours: float
+    at_work: bool
 
 
 class Trip(NamedTuple):
@@ -291,7 +291,12 @@ class Plan:
 
     def _extra_mails(self, rng: np.random.Generator, one: Extra, day: int) -> list[Injected]:
         n = int(rng.poisson(one.mails_per_day[day]))
-        hours = np.sort((one.first_hour + rng.random(n) * one.hours) % 24)
+        if one.at_work:
+            begin = float(self.people.work_start_hour[one.user]) - self.offset_us(one.user) / HOUR_US
+            hours = like_an_ordinary_day(rng, begin, float(self.people.work_hours[one.user]), n)
+        else:
+            hours = rng.random(n) * 24
+        hours = np.sort(hours % 24)
         times = self.start_us + day * DAY_US + (hours * HOUR_US).astype(np.int64)
         recipients = np.maximum(1, rng.poisson(one.recipients, n))
         src, device = self.home_address(one.user), self.people.devices[2 * one.user]

@@ -16,7 +16,7 @@ import polars as pl
 
 from tocsin.errors import SourceError
 from tocsin.sources.simulate import population
-from tocsin.sources.simulate.casting import KINDS, USUAL_KINDS, check_kinds, plan
+from tocsin.sources.simulate.casting import ALL_KINDS, KINDS, check_kinds, plan
 from tocsin.sources.simulate.days import DAY_US, EPOCH, SCHEMA, Vocabulary, ordinary_day
 from tocsin.sources.simulate.files import (
     FILES,
@@ -131,7 +131,7 @@ def simulate(
     seed: int = 7,
     *,
     start: datetime = DEFAULT_START,
-    stories: Collection[str] = USUAL_KINDS,
+    stories: Collection[str] = ALL_KINDS,
     drift: float = 0.0,
 ) -> Simulation:
     """Simulate ``users`` over ``days`` UTC days from ``start`` (a UTC midnight), in memory.
@@ -160,7 +160,7 @@ def simulate_to(
     seed: int = 7,
     *,
     start: datetime = DEFAULT_START,
-    stories: Collection[str] = USUAL_KINDS,
+    stories: Collection[str] = ALL_KINDS,
     drift: float = 0.0,
     truth: bool = True,
     jsonl: bool = False,

@@ -103,7 +103,7 @@ def steady_sender(made: Plan, rng: np.random.Generator, user: int, key: Key, kin
     note = f"sends {rate:.0f} mails more a day, every day, each to about {recipients}"
     about = {"extra_mails_per_day": rate, "recipients_per_mail": recipients}
     story = made.add(kind, key, [user], range(made.days), note, **about)
-    made.extras.append(Extra(story, user, [rate] * made.days, recipients, 0, 24))
+    made.extras.append(Extra(story, user, [rate] * made.days, recipients, at_work=False))
     made.tag(story, pl.col("kind") == "mail")
 
 
@@ -113,7 +113,9 @@ def takeover_travel(made: Plan, rng: np.random.Generator, user: int, key: Key) -
     The owner is silent from half an hour before to two hours after, so the way there is the fastest and exactly known.
     """
     home = int(made.people.city[user])
-    domestic = key[1] % 2 == 0 and CITIES[home].country_iso_code == "US"
+    # Every other US user's intruder sits in the US too, the first one's first: that is the workshop's challenge 4.
+    before = sum(s.kind == "takeover_travel" and s.details["from_country"] == "US" for s in made.stories)
+    domestic = CITIES[home].country_iso_code == "US" and before % 2 == 0
     city = int(rng.choice(_far_cities(home, domestic=domestic)))
     gap_us = int(rng.uniform(10, 50) * 60) * SECOND_US
     mails = int(np.ceil(made.people.mails_per_day[user] * rng.uniform(1.5, 3)))
@@ -200,8 +202,7 @@ def slow_ramp(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None
     note = f"from here on sends {100 * growth:.1f} % more each day"
     about = {"growth_per_day": float(growth), "usual_mails_per_day": usual, "last_day_factor": more[-1] / usual + 1}
     story = made.add("slow_ramp", key, [user], range(day, made.days), note, **about)
-    first_hour = float(people.work_start_hour[user]) - made.offset_us(user) / HOUR_US
-    made.extras.append(Extra(story, user, more, 3, first_hour, float(people.work_hours[user])))
+    made.extras.append(Extra(story, user, more, 3, at_work=True))
 
 
 def password_guessing(made: Plan, rng: np.random.Generator, user: int, key: Key) -> None:

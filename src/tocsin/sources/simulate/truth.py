@@ -81,7 +81,7 @@ class Truth:
     @classmethod
     def of(cls, document: Document) -> Truth:
         """Make it from the document, as ``Simulation.truth`` holds it; raises ``SourceError`` for another format."""
-        found = document.get("format") if isinstance(document, dict) else None
+        found = document.get("format")
         if found != FORMAT:
             msg = f"truth: format {found!r} is not {FORMAT}. Try simulating again."
             raise SourceError(msg)
@@ -105,7 +105,8 @@ class Truth:
         file = Path(path)
         file = file / "truth.json" if file.is_dir() else file
         try:
-            return cls.of(json.loads(file.read_text(encoding="utf-8")))
+            document = json.loads(file.read_text(encoding="utf-8"))
+            return cls.of(document if isinstance(document, dict) else {})
         except (OSError, ValueError, KeyError) as error:
             msg = f"truth: {file} is no truth of a simulation: {error}. Try `tocsin simulate`."
             raise SourceError(msg) from error
