@@ -251,6 +251,7 @@ def test_the_fastest_travellers_are_those_a_loop_finds(
     best: dict[str, float] = {}
     for row in places:
         shared[row["src_ip"]].add(row["user_id"])
+    for row in places:
         if row["src_latitude"] is None or len(shared[row["src_ip"]]) >= 4 or row.get("outcome") == "failure":
             continue
         before = last.get(row["user_id"])
