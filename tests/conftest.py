@@ -37,6 +37,7 @@ COMPONENTS = {
     "fastexcel": lambda: _absent_package("fastexcel"),
     "mmdb-writer": lambda: _absent_package("mmdb_writer"),
     "plotly": lambda: _absent_package("plotly"),
+    "chromium": lambda: _absent_program("chromium"),
 }
 
 

@@ -81,6 +81,11 @@ def test_one_giant_does_not_hide_the_rest() -> None:
     assert answer.chart.data["count"].sum() == 5_000
 
 
+def test_a_whole_number_lies_in_the_middle_of_its_bin() -> None:
+    frame = binning.bins(np.array([1.0, 2.0, 4.0]), np.array([5, 3, 1]), whole=True)
+    assert frame.rows() == [(0.5, 1.5, 5), (1.5, 2.5, 3), (2.5, 3.5, 0), (3.5, 4.5, 1)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_bins_hold_every_value_whatever_the_values(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -242,10 +247,10 @@ def test_the_fastest_travellers_are_those_a_loop_finds(
     events: tc.Events, refs: tc.References, places: list, uncertainty: float
 ) -> None:
     shared = defaultdict(set)
-    for row in places:
-        shared[row["src_ip"]].add(row["user_id"])
     last: dict[str, dict] = {}
     best: dict[str, float] = {}
+    for row in places:
+        shared[row["src_ip"]].add(row["user_id"])
     for row in places:
         if row["src_latitude"] is None or len(shared[row["src_ip"]]) >= 4 or row.get("outcome") == "failure":
             continue

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -119,6 +120,20 @@ def test_no_text_of_an_event_can_act_in_a_page(text: str) -> None:
     assert json.loads(data)["data"]
 
 
+def test_a_figure_of_anybodys_making_cannot_end_the_script_that_holds_it() -> None:
+    import plotly.graph_objects as go
+
+    from tocsin.views import page
+
+    text = "</script><script>alert(1)</script>\u2028<!--"
+    parsed = Parsed(page.whole("t", "d", figure=go.Figure(layout={"title": {"text": text}}), tables={}))
+    assert len(parsed.scripts) == 3
+    assert json.loads(parsed.scripts[0][1])["layout"]["title"]["text"] == text
+    inert = page._inert(json.dumps(text, ensure_ascii=False))  # not only where plotly does it, too
+    assert not set(inert) & set("<>&\u2028")
+    assert json.loads(inert) == text
+
+
 def test_a_page_fetches_nothing_and_allows_only_its_own_scripts() -> None:
     page = Parsed(Answer("Who?", "Events.", frame_of("bars"), chart=chart_of("bars")).to_html())
     assert not [a for a in page.attributes if a[1] in {"src", "href", "action", "formaction", "srcset"}]
@@ -194,6 +209,21 @@ def test_a_thinned_series_keeps_its_highest_value_and_all_that_fired(seed: int, 
     assert short.height <= MOST_POINTS + fired.sum()
     assert short["fired"].sum() == fired.sum()
     assert short["value"].max() == values.max()
+
+
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_browser_draws_the_page_under_its_policy_and_runs_nothing_else(kind: str, tmp_path: Path) -> None:
+    text = "</title><img src=x onerror=document.title='run'><script>document.title='run'</script>"
+    page = tmp_path / "page.html"
+    table = pl.DataFrame({text: [text]})
+    Answer(text, text, table, (text,), chart=chart_of(kind, text)).to_html(page)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run([*command, profile, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    assert 'class="main-svg"' in done.stdout, "the chart was drawn: the policy allows its script"
+    assert "<title>run</title>" not in done.stdout
+    assert "<img" not in done.stdout
 
 
 # ---- the world

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from tools import question_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -284,4 +285,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *CARRIED,
     *SIMULATED,
     *RANDOM,
+    *question_mutations.MUTATIONS,
 )

@@ -41,6 +41,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 .empty { font-size: 1.1rem; padding: 1.5rem; border: 1px dashed #8a8f98; border-radius: 6px; }
 .tables { overflow-x: auto; }
+#figure { min-width: 640px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid rgba(128,128,128,.3); text-align: left; vertical-align: top; }
@@ -136,7 +137,8 @@ def whole(
     if figure is not None:
         plotly_js = _plotly_js()
         hashes = f"{_hash(plotly_js)} {_hash(_START)}"
-        chart = f'<div id="figure" role="img" aria-label="Chart: {_escaped(title)}. Its data is in the tables below."></div>'
+        about = f"Chart: {_escaped(title)}. Its data is in the tables below."
+        chart = f'<div class="tables"><div id="figure" role="img" aria-label="{about}"></div></div>'
         scripts = (
             f'<script type="application/json" id="figure-data">{_inert(figure.to_json())}</script>\n'
             f"<script>{plotly_js}</script>\n<script>{_START}</script>\n"
