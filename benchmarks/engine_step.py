@@ -9,6 +9,7 @@ Layer: none (outside the package).
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from benchmarks.data import CHUNK_EVENTS, START_US, Data, Size
 from benchmarks.harness import in_new_process, interleaved, medians, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from benchmarks.harness import Measurement
@@ -78,23 +79,28 @@ def stepped(engine: Any, chunks: Iterator[pl.DataFrame]) -> Measurement:
         thrown_away, _ = engine.step(thrown_away, chunk)
     del thrown_away
     state = engine.new_state()
-    prepare_seconds, seconds, events, findings = 0.0, 0.0, 0, 0
+    seconds, cpu_seconds = {"prepare": 0.0, "step": 0.0}, {"prepare": 0.0, "step": 0.0}
+    events, findings = 0, 0
+
+    def timed_as(label: str, work: Callable[[], Any]) -> Any:
+        result, wall, cpu = timed(work)
+        seconds[label] += wall
+        cpu_seconds[label] += cpu
+        return result
+
     for chunk in chain(first, chunks):
-        prepared, took, _ = timed(lambda e=engine, c=chunk: e.prepare(c))
-        prepare_seconds += took
-        (state, output), took, _ = timed(lambda e=engine, s=state, p=prepared: e.step(s, p))
-        seconds += took
+        prepared = timed_as("prepare", partial(engine.prepare, chunk))
+        state, output = timed_as("step", partial(engine.step, state, prepared))
         events += chunk.height
         findings += output.findings.height
-    (_, output), took, _ = timed(lambda: engine.step(state, End()))
-    seconds += took
-    findings += output.findings.height
+    _, output = timed_as("step", partial(engine.step, state, End()))
     return {
         "events": events,
-        "findings": findings,
-        "seconds": {"prepare": prepare_seconds, "step": seconds},
-        "events_per_second": events / seconds,
-        "events_per_second_with_prepare": events / (seconds + prepare_seconds),
+        "findings": findings + output.findings.height,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "events_per_second": events / seconds["step"],
+        "events_per_second_with_prepare": events / sum(seconds.values()),
     }
 
 

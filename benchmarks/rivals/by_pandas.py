@@ -130,7 +130,6 @@ class Rival:
         hit = np.flatnonzero((user[1:] == user[:-1]) & (speed > an.SPEED_KMH))
         return pd.DataFrame({"event_id": events["event_id"].iloc[order[hit + 1]].to_numpy(), "score": speed[hit]})
 
-
     def a8(self) -> pd.DataFrame:
         """More at night than in the weeks before."""
         events = self._read("A8")

@@ -39,7 +39,11 @@ class Rival:
     def prepare(self, data: Data) -> None:
         """Load geography and threat list."""
         self.events = pl.scan_parquet(data.events)
-        places = {"lat": pl.col("latitude").radians(), "lon": pl.col("longitude").radians(), "country": "country_iso_code"}
+        places = {
+            "lat": pl.col("latitude").radians(),
+            "lon": pl.col("longitude").radians(),
+            "country": "country_iso_code",
+        }
         self.geo = pl.read_parquet(data.geo).select("lo_addr", "hi_addr", **places).sort("lo_addr").lazy()
         self.listed = pl.read_csv(data.threats, has_header=False, new_columns=["ip"], comment_prefix="#")["ip"]
 
