@@ -97,7 +97,7 @@ def interleaved(
         for name in names:
             measured[name].append(measure(name))
             seconds = sum(measured[name][-1].get("seconds", {}).values())
-            print(f"  run {run + 1} of {runs}: {name:8} {seconds:8.2f} s", flush=True)
+            print(f"  run {run + 1} of {runs}: {name:11} {seconds:8.2f} s", flush=True)
     return measured
 
 
