@@ -4,7 +4,7 @@ Enters: what to run. Leaves: JSON results and `docs/benchmarks.md`. Layer: none 
 
     python -m benchmarks all                    everything at full size, about an hour -> docs/benchmarks.md
     python -m benchmarks quick                  everything on small data -> build/bench/results only
-    python -m benchmarks analyses --runs 3      one of: analyses, engine, memory, jsonl, lookups
+    python -m benchmarks analyses --runs 3      one of: analyses, rules, engine, memory, jsonl, lookups
     python -m benchmarks report                 render docs/benchmarks.md from the results that are there
 """
 
@@ -16,13 +16,13 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import compare, engine_step, jsonl, memory, report
+from benchmarks import compare, engine_step, jsonl, memory, report, rules, simulated
 from benchmarks import data as made
 from benchmarks.harness import RESULTS, save
 
 JSONL_SIZE = made.Size(events=1_000_000, users=10_000, days=90, ranges=50_000)
 JSONL_QUICK = made.Size(events=50_000, users=400, days=60, ranges=3_000)
-NAMES = ("analyses", "engine", "memory", "jsonl", "lookups")
+NAMES = ("analyses", "rules", "engine", "memory", "jsonl", "lookups")
 
 
 def _lookups(target: Path, runs: int, quick: bool) -> None:
@@ -37,6 +37,8 @@ def run(name: str, folder: Path, target: Path, runs: int, quick: bool) -> None:
     middle = made.QUICK if quick else made.FULL
     if name == "analyses":
         save(name, compare.run(middle, folder, runs), target)
+    elif name == "rules":
+        save(name, rules.run(simulated.QUICK if quick else simulated.FULL, folder, runs), target)
     elif name == "engine":
         entities, batches = (20_000, 200) if quick else (1_000_000, 2_000)
         save(name, engine_step.run(middle, folder, runs, entities, batches), target)

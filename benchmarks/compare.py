@@ -1,4 +1,4 @@
-"""The five analyses by all contestants: answers checked equal, then wall time, CPU time and peak memory.
+"""The eight analyses by all contestants: answers checked equal, then wall time, CPU time and peak memory.
 
 Enters: a size. Leaves: `analyses.json`. Layer: none (outside the package).
 """
@@ -27,7 +27,7 @@ class UnequalError(Exception):
 
 def run(size: Size, folder: Path, runs: int, names: tuple[str, ...] = rivals.NAMES) -> dict[str, Any]:
     """Check that all find the same, then measure them side by side."""
-    rows = check(size, folder, tuple(name for name in names if name != "scan"))
+    rows = check(size, folder, tuple(name for name in names if name not in rivals.UNCHECKED))
     measured = interleaved(names, runs, lambda name: in_new_process("rival", size, folder, name=name))
     return {
         "size": size.__dict__,

@@ -52,7 +52,7 @@ FULL = Size(events=10_000_000, users=10_000, days=90, ranges=3_000_000)
 # Three times the log is three times the history at the same rate: what grows when a log is kept.
 LONG = Size(events=30_000_000, users=10_000, days=270, ranges=3_000_000)
 QUICK = Size(events=200_000, users=400, days=60, ranges=50_000)
-TINY = Size(events=20_000, users=60, days=40, ranges=3_000)
+TINY = Size(events=30_000, users=50, days=50, ranges=3_000)
 
 
 @dataclass(frozen=True)

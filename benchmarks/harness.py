@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from benchmarks.data import Size
+    from benchmarks.simulated import Organisation
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("polars", "numpy", "numba", "duckdb", "pandas", "pyarrow")
@@ -73,7 +74,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def in_new_process(job: str, size: Size, folder: Path, **options: Any) -> Measurement:
+def in_new_process(job: str, size: Size | Organisation, folder: Path, **options: Any) -> Measurement:
     """Run `benchmarks.jobs.<job>` in a fresh process and return what it measured."""
     request = json.dumps({"job": job, "size": asdict(size), "folder": str(folder), "options": options})
     done = subprocess.run(
@@ -96,7 +97,7 @@ def interleaved(
         for name in names:
             measured[name].append(measure(name))
             seconds = sum(measured[name][-1].get("seconds", {}).values())
-            print(f"  run {run + 1} of {runs}: {name:8} {seconds:8.2f} s", flush=True)
+            print(f"  run {run + 1} of {runs}: {name:11} {seconds:8.2f} s", flush=True)
     return measured
 
 

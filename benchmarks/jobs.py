@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import data as made
+from benchmarks import simulated
 from benchmarks.harness import Measurement, peak_mb, timed
 
 if TYPE_CHECKING:
@@ -65,6 +66,21 @@ def engine_small_batches(_data: made.Data, **options: Any) -> Measurement:
     return in_small_batches(**options) | {"peak_mb": peak_mb()}
 
 
+def rules_whole(data: simulated.Simulated) -> Measurement:
+    """Time all rules from Parquet to findings."""
+    from benchmarks.rules import whole
+
+    small = simulated.QUICK if data.size.users > simulated.QUICK.users else simulated.TINY
+    return whole(data, small.make(data.folder.parent)) | {"peak_mb": peak_mb()}
+
+
+def rules_step(data: simulated.Simulated) -> Measurement:
+    """Time the steps alone with all rules."""
+    from benchmarks.rules import step
+
+    return step(data) | {"peak_mb": peak_mb()}
+
+
 def jsonl(data: made.Data, reader: str) -> Measurement:
     """Time one reader of JSONL.gz."""
     from benchmarks.jsonl import read
@@ -77,6 +93,8 @@ JOBS: dict[str, Callable[..., Measurement]] = {
     "seed": seed,
     "engine_chunks": engine_chunks,
     "engine_small_batches": engine_small_batches,
+    "rules_whole": rules_whole,
+    "rules_step": rules_step,
     "jsonl": jsonl,
 }
 
@@ -84,8 +102,9 @@ JOBS: dict[str, Callable[..., Measurement]] = {
 def main() -> None:
     """Run the job of the request."""
     request = json.loads(sys.argv[1])
-    size = made.Size(**request["size"])
-    print(json.dumps(JOBS[request["job"]](made.make(size, Path(request["folder"])), **request["options"])))
+    size, folder = request["size"], Path(request["folder"])
+    data = made.make(made.Size(**size), folder) if "events" in size else simulated.Organisation(**size).make(folder)
+    print(json.dumps(JOBS[request["job"]](data, **request["options"])))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,9 @@ def test_what_map_init_prints_is_a_mapping_that_works(tocsin, tmp_path: Path) ->
     assert again.code == 2
     assert "exists" in again.err
     assert tocsin("map", "init", sample, "--out", mapping, "--force").code == 0
+    document = tocsin("map", "init", sample, "--json").json
+    assert document["mapping"] in mapping.read_text()
+    assert document["accepted"] == len(document["preview"])
 
 
 def test_verify_lists_its_runs_and_passes_on_rules_that_ship(tocsin, simulated: Path) -> None:
@@ -196,6 +199,9 @@ def test_simulate_and_geo_import_write_their_files(tocsin, tmp_path: Path) -> No
         "networks.csv.gz",
         "threats.csv",
     }
+    document = tocsin("geo", "import", tmp_path / "s" / "geo.csv.gz", tmp_path / "geo.parquet", "--json").json
+    assert document["ranges"] > 0
+    assert document["file"].endswith("geo.parquet")
     imported = tocsin("geo", "import", tmp_path / "s" / "geo.csv.gz", tmp_path / "geo.parquet")
     assert imported.code == 0
     assert "ranges" in imported.out

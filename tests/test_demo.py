@@ -219,4 +219,4 @@ def test_a_small_demo_finds_every_story_and_answers_every_challenge(tmp_path: Pa
     assert {page.stem for page in report.pages} >= {"changes", "hours", "parameter", "travellers"}
     sprung = report.traps.filter(pl.col("flagged") > 0)["trap"].to_list()
     assert "newsletter" in sprung, "volume alone cannot tell a newsletter from an outlier, and the demo says so"
-    assert not {"exe_few_recipients", "forgotten_password", "new_phone"} & set(sprung)
+    assert not {"many_recipients_no_exe", "forgotten_password", "new_phone"} & set(sprung)

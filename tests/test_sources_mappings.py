@@ -130,3 +130,13 @@ def test_a_proposed_mapping_runs_as_it_stands(tmp_path: Path) -> None:
     events = read(path, mapping=mapping, now=NOW)
     assert events.frame().collect().head(10).equals(proposal.preview)
     assert events.frame().collect()["src_ip"].to_list() == ["1.2.3.4", "::1"]
+
+
+def test_one_bad_time_among_three_rows_does_not_hide_the_time_column() -> None:
+    times = ["2026-01-01T00:00:00Z", "soon", "2026-01-01T00:00:02Z"]
+    proposal = propose_mapping(pl.DataFrame({"when": times, "user": ["a", "b", "c"]}), name="log")
+    assert (proposal.read, proposal.accepted) == (3, 2)
+    assert "only 67% of them can be read as times" in proposal.toml
+    wrong = propose_mapping(pl.DataFrame({"timestamp": ["1 o'clock", "later"], "user": ["a", "b"]}), name="log")
+    assert wrong.accepted == 0
+    assert wrong.notes[-1]

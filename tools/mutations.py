@@ -31,6 +31,8 @@ CALENDARS = "src/tocsin/calendars.py"
 RANGES = "src/tocsin/ranges.py"
 ADDRESSES = "src/tocsin/addresses.py"
 SIMULATE = "src/tocsin/sources/simulate"
+SOURCES = "src/tocsin/sources"
+DISTINCT = "src/tocsin/distinct.py"
 
 
 def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Mutation:
@@ -46,6 +48,9 @@ _state = partial(_in, "test_state")
 _past = partial(_in, "test_backtest")
 _ranges = partial(_in, "test_ranges")
 _addresses = partial(_in, "test_addresses")
+_distinct = partial(_in, "test_distinct")
+_lines = partial(_in, "test_jsonl_fast")
+_parquet = partial(_in, "test_sources_parquet")
 _simulated = partial(_in, "test_simulate")
 _stories = partial(_in, "test_simulate_stories")
 
@@ -153,6 +158,18 @@ GROUND = (
                "what_is_no_address_block_or_range_is_not_valid"),
     _addresses("addresses.range-across-families", ADDRESSES, "(alone | (first.is_v4 == end.is_v4))", "(alone | True)",
                "what_is_no_address_block_or_range_is_not_valid"),
+)
+READING = (
+    _distinct("distinct.long-texts-by-hash-alone", DISTINCT, "(word_at(end - _U8) >> (_U8 * np.uint64(16 - size)))", "np.uint64(0)",
+              "texts_that_differ_in_one_byte_have_different_numbers[15]"),
+    _lines("json.key-twice-in-objects-of-one-name", f"{SOURCES}/jsonl_kernel.py", "entered[prefix] == stamp or", "",
+           "keys_that_stand_twice_are_seen_however_they_are_nested"),
+    _lines("json.key-twice", f"{SOURCES}/jsonl_kernel.py", "if fields[field, SEEN] == stamp:", "if fields[field, SEEN] == -1:",
+           "keys_that_stand_twice_are_seen_however_they_are_nested"),
+    _lines("times.every-fourth-year-leaps", f"{SOURCES}/time_kernel.py", "(year % 4 == 0 and year % 100 != 0)", "(year % 4 == 0)",
+           "every_day_of_a_year_is_counted_right[1900]"),
+    _parquet("parquet.left-out-rows-come-back", f"{SOURCES}/parquet.py", "keep[out[a:b] - start] = False", "keep[out[a:b] - start] = True",
+             "counts_and_rejects_are_the_same_whoever_reads_first"),
 )
 FINDING = (
     _findings("score.infinity-fires", SCORE, "finite = np.isfinite(values)", "finite = ~np.isnan(values)",
@@ -263,6 +280,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *WINDOW,
     *STREAM,
     *STATISTIC,
+    *READING,
     *FINDING,
     *CARRIED,
     *SIMULATED,

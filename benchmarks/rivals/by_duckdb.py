@@ -1,6 +1,6 @@
 """DuckDB: hand-written SQL, one query after another on the Parquet file; references are loaded tables.
 
-Enters: the made data. Leaves: five answers. Layer: none (outside the package).
+Enters: the made data. Leaves: eight answers. Layer: none (outside the package).
 """
 
 from __future__ import annotations
@@ -24,11 +24,27 @@ DAILY = f"""
         from events where kind = 'mail' group by all
     )
 """
+PLACES = """
+    addresses as (
+        select src_ip, (p[1]::bigint << 24) + (p[2]::bigint << 16) + (p[3]::bigint << 8) + p[4]::bigint as address
+        from (select src_ip, string_split(src_ip, '.') as p from (select distinct src_ip from events))
+    ), places as (
+        select a.src_ip, radians(g.latitude) as lat, radians(g.longitude) as lon, g.country_iso_code as country
+        from addresses a asof join geo g on a.address >= g.lo_addr
+        where a.address <= g.hi_addr
+    )
+"""
+TIME_OF_DAY = f"epoch_us(timestamp) % {an.US_PER_DAY}"
 QUERIES = {
     "A1": f"""
         select event_id, nr_recipients as score from events
         where kind = 'mail' and nr_recipients > {an.MAX_RECIPIENTS}
           and len(list_filter(attachments, lambda x: lower(x) like '%.exe')) > 0
+    """,
+    "A2": f"""
+        with {PLACES}
+        select user_id, epoch_us(timestamp) // {an.US_PER_DAY} as day, count(*) as score
+        from events join places using (src_ip) where country not in {an.HOME_COUNTRIES} group by all
     """,
     "A3": """
         select event_id, 1.0 as score from events
@@ -45,6 +61,25 @@ QUERIES = {
         select user_id, day, n / (before / windows) as score from history
         where windows >= {an.OWN_AT_LEAST} and before > 0 and n / (before / windows) > {an.OWN_FACTOR}
     """,
+    "A5": f"""
+        with daily as (
+            select user_id, epoch_us(timestamp) // {an.US_PER_DAY} as day, sum(nr_attachments)::bigint as n
+            from events where kind = 'mail' group by all
+        ), history as (
+            select user_id, day, day - {an.RECENT_WINDOWS} - min(day) over (partition by user_id) as windows,
+                coalesce(sum(n) over recent, 0) / {an.RECENT_WINDOWS} as recent, coalesce(sum(n) over earlier, 0) as before
+            from daily
+            window recent as (
+                partition by user_id order by day range between {an.RECENT_WINDOWS} preceding and 1 preceding),
+            earlier as (
+                partition by user_id order by day
+                range between {an.RECENT_WINDOWS + an.BEFORE_WINDOWS} preceding and {an.RECENT_WINDOWS + 1} preceding)
+        ), scores as (
+            select user_id, day, recent - before / least({an.BEFORE_WINDOWS}, windows) as score
+            from history where windows >= {an.BEFORE_AT_LEAST}
+        )
+        select * from scores where score > {an.MORE_ATTACHMENTS}
+    """,
     "A6": f"""
         with {DAILY}, population as (
             select day + 1 as day, avg(n) as mean, stddev_samp(n) as sd
@@ -54,14 +89,7 @@ QUERIES = {
         where sd > 0 and (n - mean) / sd > {an.POPULATION_SD}
     """,
     "A7": f"""
-        with addresses as (
-            select src_ip, (p[1]::bigint << 24) + (p[2]::bigint << 16) + (p[3]::bigint << 8) + p[4]::bigint as address
-            from (select src_ip, string_split(src_ip, '.') as p from (select distinct src_ip from events))
-        ), places as (
-            select a.src_ip, radians(g.latitude) as lat, radians(g.longitude) as lon
-            from addresses a asof join geo g on a.address >= g.lo_addr
-            where a.address <= g.hi_addr
-        ), steps as (
+        with {PLACES}, steps as (
             select event_id, lat, lon, epoch_us(timestamp) as t,
                 lag(lat) over w as lat0, lag(lon) over w as lon0, lag(epoch_us(timestamp)) over w as t0
             from events join places using (src_ip)
@@ -73,6 +101,23 @@ QUERIES = {
             from steps where t0 is not null
         )
         select * from speeds where score > {an.SPEED_KMH}
+    """,
+    "A8": f"""
+        with daily as (
+            select user_id, epoch_us(timestamp) // {an.US_PER_DAY} as day,
+                count(*) filter ({TIME_OF_DAY} < {an.NIGHT_ENDS_US} or {TIME_OF_DAY} >= {an.NIGHT_BEGINS_US})
+                    / count(*) as share
+            from events group by all
+        ), history as (
+            select user_id, day, max(share) over yesterday as last, avg(share) over earlier as mean,
+                count(*) over earlier as windows
+            from daily
+            window yesterday as (partition by user_id order by day range between 1 preceding and 1 preceding),
+            earlier as (
+                partition by user_id order by day range between {an.SHIFT_WINDOWS + 1} preceding and 2 preceding)
+        )
+        select user_id, day, last - mean as score from history
+        where last is not null and windows >= {an.SHIFT_AT_LEAST} and last - mean > {an.MORE_AT_NIGHT}
     """,
 }
 
@@ -90,7 +135,7 @@ class Rival:
         self.connection.sql(f"create view events as from read_parquet('{data.events}')")
 
     def steps(self) -> dict[str, Callable[[], Answers]]:
-        """The five queries, one after another."""
+        """The eight queries, one after another."""
         return {name: partial(self._run, name) for name in QUERIES}
 
     def _run(self, name: str) -> Answers:

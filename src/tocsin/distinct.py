@@ -1,7 +1,7 @@
 """The distinct values of a text column: what is costly to find out about a text is found out once.
 
 Enters: a Polars String series. Leaves: for each row the number of its text, and a row where each text stands.
-Layer: ground floor (imports nothing of the house).
+Layer: ground floor (above text_views).
 
 A number stands for one text; one text may have several numbers, for a full bucket of the table is emptied rather than
 searched. That costs a little work twice and bounds the search, whoever chose the texts.
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from tocsin.text_views import INLINE_BYTES, text_views, word_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,9 +26,8 @@ __all__ = ["Distinct", "distinct_text"]
 _FEWEST_ROWS: Final = 1_000
 _FEWEST_SLOT_BITS, _MOST_SLOT_BITS = 10, 17
 _TRIAL_ROWS: Final = 16_384  # after so many rows it is seen whether texts repeat at all
-_INLINE_BYTES, _KEY_BYTES = 12, 15
+_KEY_BYTES: Final = 15
 
-_U4 = np.uint64(4)
 _U8 = np.uint64(8)
 _U32 = np.uint64(32)
 _U56 = np.uint64(56)
@@ -36,34 +36,21 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONG_TEXT = np.uint64(1) << np.uint64(63)
 
 
-def _load_word(_typing: Any, _address: Any) -> Any:
-    """Read the 8 bytes at an address: views name their buffers by number, and numba has no list of arrays."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        pointer = context.get_value_type(types.CPointer(types.uint64))  # type: ignore[no-untyped-call]
-        return builder.load(builder.inttoptr(arguments[0], pointer), align=1)
-
-    return types.uint64(types.uint64), generate
-
-
-_word_at: Any = intrinsic(_load_word)
-
-
 @njit(nogil=True, cache=True)
 def _key(first: Any, second: Any, size: Any, buffers: Any) -> tuple[Any, Any]:  # pragma: no cover - compiled
     """Return two words that only this text has: its bytes and length up to 15 bytes, else a hash to be verified."""
-    if size <= _INLINE_BYTES:
+    if size <= INLINE_BYTES:
         return (first >> _U32) | (second << _U32), (second >> _U32) | (np.uint64(size) << _U56)
     start = buffers[np.int64(second & _LOW32)] + (second >> _U32)
     end = start + np.uint64(size)
     if size <= _KEY_BYTES:
-        return _word_at(start), (_word_at(end - _U8) >> (_U8 * np.uint64(16 - size))) | (np.uint64(size) << _U56)
+        return word_at(start), (word_at(end - _U8) >> (_U8 * np.uint64(16 - size))) | (np.uint64(size) << _U56)
     mixed = np.uint64(size)
     while start + _U8 < end:
-        mixed = (mixed ^ _word_at(start)) * _MIX
+        mixed = (mixed ^ word_at(start)) * _MIX
         mixed ^= mixed >> _U32
         start += _U8
-    mixed = (mixed ^ _word_at(end - _U8)) * _MIX
+    mixed = (mixed ^ word_at(end - _U8)) * _MIX
     return mixed ^ (mixed >> _U32), _LONG_TEXT | np.uint64(size)
 
 
@@ -75,10 +62,10 @@ def _same_long(one: Any, other: Any, size: Any, buffers: Any) -> bool:  # pragma
     last = np.uint64(size) - _U8
     at = np.uint64(0)
     while at < last:
-        if _word_at(left + at) != _word_at(right + at):
+        if word_at(left + at) != word_at(right + at):
             return False
         at += _U8
-    return bool(_word_at(left + last) == _word_at(right + last))
+    return bool(word_at(left + last) == word_at(right + last))
 
 
 @njit(nogil=True, cache=True)
@@ -142,12 +129,8 @@ def distinct_text(series: pl.Series) -> Distinct | None:
     size = len(series)
     if size < _FEWEST_ROWS or series.dtype != pl.String:
         return None
-    array = series.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-    _, views_buffer, *data = array.buffers()
-    views = np.frombuffer(views_buffer, np.uint64, count=2 * size, offset=16 * array.offset).reshape(size, 2)
-    buffers = np.array([each.address for each in data], np.uint64)
-    present = series.is_not_null().to_numpy() if series.null_count() else np.zeros(0, np.bool_)
+    text = text_views(series)
     codes, rows = np.empty(size, np.uint32), np.empty(size, np.uint32)
     bits = min(max(size.bit_length(), _FEWEST_SLOT_BITS), _MOST_SLOT_BITS)
-    given = _number(views, present, buffers, bits, codes, rows)
+    given = _number(text.views, text.present, text.buffers, bits, codes, rows)
     return None if given < 0 else Distinct(codes, rows[:given].copy())

@@ -15,7 +15,7 @@ import polars as pl
 from tocsin.sources.clean import Parsed, clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _MAX_NESTING: Final = 16
 
@@ -139,10 +139,18 @@ def parse_lines(data: bytes, first_line: int, kinds: dict[str, str], strict_colu
         kinds: The kind of each known source column; a column starting with "list" becomes List(String), all others text.
         strict_columns: Columns in which a list or object is a wrong value rather than text.
     """
+    lines = data.split(b"\n")
+    return parse_numbered(lines, range(first_line, first_line + len(lines)), kinds, strict_columns)
+
+
+def parse_numbered(
+    raw: Sequence[bytes], numbers: Sequence[int], kinds: dict[str, str], strict_columns: frozenset[str]
+) -> Parsed:
+    """Return the records of single lines, each with its own number."""
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     bad_lines: list[tuple[int, str, str]] = []
-    for number, line in enumerate(data.split(b"\n"), first_line):
+    for number, line in zip(numbers, raw, strict=True):
         stripped = line.strip()
         if not stripped:
             continue

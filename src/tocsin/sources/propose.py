@@ -22,6 +22,7 @@ from tocsin.sources.mapping import ColumnRule, Mapping, recognise
 _PREVIEW_ROWS: Final = 10
 _SAMPLE_ROWS: Final = 10_000
 _MOSTLY: Final = 0.8
+_HALF: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,12 @@ def _proposal(
         return MappingProposal(mapping, toml, pl.DataFrame(), pl.DataFrame(), len(frame), 0, tuple(notes))
     events = read(sample, mapping=mapping, zone=zone)
     preview = next(events.batches(size=_PREVIEW_ROWS), pl.DataFrame(schema=events.columns))
+    if events.counts.read and not events.counts.accepted:
+        reason, rows = next(iter(events.reject_reasons.items()))
+        notes.append(
+            f"No row of the sample is accepted as it stands; the commonest reason is: {reason} ({rows:,} times)."
+        )
+        toml = f"# {notes[-1]}\n{toml}"
     return MappingProposal(
         mapping, toml, preview, events.rejected, events.counts.read, events.counts.accepted, tuple(notes)
     )
@@ -166,16 +173,21 @@ def _share_of_times(present: pl.Series) -> float:
 def _guess_time(frame: pl.DataFrame, rules: dict[str, ColumnRule], taken: set[str], notes: list[str]) -> None:
     if "timestamp" in rules:
         return
-    for field in frame.columns:
-        present = frame[field].drop_nulls()
-        if field not in taken and (
-            _share_of_times(present) >= _MOSTLY or (len(present) and _looks_like_epoch(present))
-        ):
-            rules["timestamp"] = ColumnRule("timestamp", (field,))
-            taken.add(field)
-            notes.append(f"{field!r} is taken for the time because of its values.")
-            return
+    shares = {field: _share_as_time(frame[field].drop_nulls()) for field in frame.columns if field not in taken}
+    field = next(
+        (f for f, share in shares.items() if share >= _MOSTLY), max(shares, key=lambda f: shares[f], default="")
+    )
+    if field and shares[field] >= _HALF:
+        rules["timestamp"] = ColumnRule("timestamp", (field,))
+        taken.add(field)
+        most = "" if shares[field] >= _MOSTLY else f", though only {shares[field]:.0%} of them can be read as times"
+        notes.append(f"{field!r} is taken for the time because of its values{most}.")
+        return
     notes.append('No field looks like a time: name it under [columns.timestamp] from = "...".')
+
+
+def _share_as_time(present: pl.Series) -> float:
+    return 1.0 if len(present) and _looks_like_epoch(present) else _share_of_times(present)
 
 
 def _looks_like_epoch(present: pl.Series) -> bool:

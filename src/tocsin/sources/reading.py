@@ -26,6 +26,7 @@ from tocsin.sources.plan import make_plan, raw_kinds
 if TYPE_CHECKING:
     from tocsin.sources.events import Options
     from tocsin.sources.files import Input
+    from tocsin.sources.jsonl_fast import Fields
 
 _SAMPLE_ROWS: Final = 10_000
 _SAMPLE_FILES: Final = 8
@@ -130,12 +131,18 @@ class _Sink:
             by_time=options.by_time, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1)
         )
 
-    def take(self, chunk: Parsed, file: str, prefix: str) -> None:
-        frame, accepted, _ = clean(chunk, self.plan, file, self.rejects, prefix=prefix)
-        self.read += len(accepted) + len(chunk.bad_lines) + chunk.skipped
-        self.skipped += chunk.skipped
+    def take(self, chunk: list[Parsed], file: str, prefix: str) -> None:
+        """Take the pieces of a chunk; their rows go on in the order of their lines."""
+        cleaned = [clean(piece, self.plan, file, self.rejects, prefix=prefix) for piece in chunk]
+        self.read += sum(len(piece.lines) + len(piece.bad_lines) + piece.skipped for piece in chunk)
+        self.skipped += sum(piece.skipped for piece in chunk)
         stop_if_strict(self.rejects, self.options)
-        self._collector.add(frame)
+        if len(chunk) == 1:
+            self._collector.add(cleaned[0].frame)
+            return
+        lines = [piece.lines.filter(done.accepted) for piece, done in zip(chunk, cleaned, strict=True)]
+        whole = pl.concat([done.frame for done in cleaned], how="diagonal")
+        self._collector.add(whole.select(pl.all().gather(pl.concat(lines).arg_sort())))
 
     def result(self, name: str, mapping: Mapping, *, recognised: bool) -> Result:
         return Result(
@@ -163,20 +170,20 @@ class TextReader:
         """Parse every file once."""
         options = self._options
         samples = [self._sample(i) for i in self._inputs[:_SAMPLE_FILES]]
-        fields = list(dict.fromkeys(name for _, kinds in samples for name in kinds))
-        mapping, recognised = _mapping_for(fields, options)
-        sampled = {f: _merge([kinds[f] for _, kinds in samples if f in kinds]) for f in fields}
+        names = list(dict.fromkeys(name for _, kinds in samples for name in kinds))
+        mapping, recognised = _mapping_for(names, options)
+        sampled = {n: _merge([kinds[n] for _, kinds in samples if n in kinds]) for n in names}
         frame = pl.concat([f for f, _ in samples], how="diagonal_relaxed")
         name = options.name or mapping.name or self._name
         plan = _plan(mapping, sampled, frame, name, options, fixed=all(i.format == "csv" for i in self._inputs))
-        shape = records.shape_of(raw_kinds(mapping, sampled), sampled, plan)
+        fields = records.fields_of(raw_kinds(mapping, sampled), sampled, plan)
         sink = _Sink(plan, options)
         with progress(name, sum(i.size_bytes for i in self._inputs), enabled=options.progress) as tick:
             for source in self._inputs:
                 prefix = name if len(self._inputs) == 1 else f"{name}/{source.name}"
-                for chunk in self._chunks(source, shape, mapping):
+                for chunk in self._chunks(source, fields, mapping):
                     sink.take(chunk, source.name, prefix)
-                    tick(len(chunk.lines))
+                    tick(sum(len(piece.lines) for piece in chunk))
         return sink.result(name, mapping, recognised=recognised)
 
     def _sample(self, source: Input) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -185,11 +192,11 @@ class TextReader:
             return frame, {n: _kind_of_dtype(d) for n, d in frame.schema.items()}
         return records.sample(source, self._options.mapping or Mapping())
 
-    def _chunks(self, source: Input, shape: records.Shape, mapping: Mapping) -> Iterator[Parsed]:
+    def _chunks(self, source: Input, fields: Fields, mapping: Mapping) -> Iterator[list[Parsed]]:
         if source.format == "parquet":
-            yield from (parquet.parsed(start, frame) for start, frame in parquet.slices(source.path))
+            yield from ([parquet.parsed(start, frame)] for start, frame in parquet.slices(source.path))
         else:
-            yield from records.records(source, shape, mapping, chunk_bytes=self._options.chunk_bytes)
+            yield from records.records(source, fields, mapping, chunk_bytes=self._options.chunk_bytes)
 
 
 def _merge(kinds: list[str]) -> str:
@@ -231,7 +238,7 @@ class TableReader:
         sink = _Sink(plan, options)
         start = 0
         while True:
-            sink.take(parquet.parsed(start, first), name, name)
+            sink.take([parquet.parsed(start, first)], name, name)
             start += len(first)
             following = next(self._frames, None)
             if following is None:

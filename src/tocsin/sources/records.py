@@ -6,7 +6,6 @@ once: as a row, as a bad line, or as skipped. Layer: sources.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -16,6 +15,7 @@ from tocsin.schema import STANDARD
 from tocsin.sources import delimited, files, jsonl, jsonl_fast, loglines
 from tocsin.sources.clean import Parsed
 from tocsin.sources.counting import count_byte
+from tocsin.sources.jsonl_fast import Fields, LineReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,23 +24,8 @@ if TYPE_CHECKING:
     from tocsin.sources.files import Input
     from tocsin.sources.mapping import Mapping
 
-SAMPLE_BYTES: Final = 2 << 20
+SAMPLE_BYTES: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The fields of a text source.
-
-    Attributes:
-        kinds: The kind each is read as, for the reading line by line.
-        strict: Fields in which a list or object is wrong rather than text.
-        fast: The kind Arrow reads each as; empty when the source is not one for Arrow.
-    """
-
-    kinds: dict[str, str]
-    strict: frozenset[str]
-    fast: dict[str, str]
 
 
 def separator_of(source: Input, mapping: Mapping) -> str:
@@ -80,16 +65,18 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
     )
 
 
-def records(source: Input, shape: Shape, mapping: Mapping, *, chunk_bytes: int = files.CHUNK_BYTES) -> Iterator[Parsed]:
-    """Yield a file's records, parsed in a thread; damage ends the file with a bad line that says where and why."""
-    parser = _Parser(source, shape, mapping)
+def records(
+    source: Input, fields: Fields, mapping: Mapping, *, chunk_bytes: int = files.CHUNK_BYTES
+) -> Iterator[list[Parsed]]:
+    """Yield a file's records chunk by chunk, parsed in a thread; damage ends the file with a bad line that says where and why.
 
-    def parse() -> Iterator[Parsed]:
+    The records of a chunk may come in several pieces whose lines alternate.
+    """
+    parser = _Parser(source, fields, mapping)
+
+    def parse() -> Iterator[list[Parsed]]:
         for item in files.chunks(source, chunk_bytes):
-            if isinstance(item, files.Fault):
-                yield parser.fault(item)
-            else:
-                yield from parser.parse(item)
+            yield [parser.fault(item)] if isinstance(item, files.Fault) else parser.parse(item)
 
     return files.ahead(parse, depth=2)
 
@@ -97,8 +84,9 @@ def records(source: Input, shape: Shape, mapping: Mapping, *, chunk_bytes: int =
 class _Parser:
     """Keeps the line number through a file and hands each chunk to its format's reader."""
 
-    def __init__(self, source: Input, shape: Shape, mapping: Mapping) -> None:
-        self._source, self._shape, self._mapping = source, shape, mapping
+    def __init__(self, source: Input, fields: Fields, mapping: Mapping) -> None:
+        self._source, self._mapping = source, mapping
+        self._lines = LineReader(fields)
         self._line = 1
         self._torn: bytes = b""
         self._csv: delimited.DelimitedParser | None = None
@@ -115,7 +103,7 @@ class _Parser:
         self._line += count_byte(data, b"\n")
         if self._source.format == "lines":
             return [loglines.parse_log(data, first, self._mapping)]
-        return jsonl_fast.parse_chunk(data, first, self._shape)
+        return self._lines.parse(data, first)
 
     def fault(self, fault: files.Fault) -> Parsed:
         """Return the bad line that stands for damage at this point."""
@@ -144,12 +132,11 @@ class _Parser:
         return self._csv.parse(data, last=last)
 
 
-def shape_of(kinds: dict[str, str], sampled: dict[str, str], plan: Plan) -> Shape:
-    """Return the shape of a text source from the kinds its fields are wanted as, those a sample shows, and the plan."""
+def fields_of(kinds: dict[str, str], sampled: dict[str, str], plan: Plan) -> Fields:
+    """Return the fields of a text source from the kinds they are wanted as, those a sample shows, and the plan."""
     declared = {o.source for o in plan.outputs if o.declared and o.source is not None}
     scalars = {c.name for c in STANDARD.values() if c.kind != "list"}
     strict = frozenset(n for n in declared | scalars if not kinds.get(n, "").startswith("list"))
     loose = {o.source for o in plan.outputs if o.kind == "list" and o.rule.split}
     fast = {name: jsonl_fast.fast_kind(kind, kinds[name]) for name, kind in sampled.items()}
-    usable = {name: kind for name, kind in fast.items() if kind in jsonl_fast.ARROW_TYPES}
-    return Shape(kinds, strict - loose, usable if len(usable) == len(fast) else {})
+    return Fields(fast, kinds, strict - loose)

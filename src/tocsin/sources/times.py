@@ -11,9 +11,12 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
 from tocsin.schema import TIME
+from tocsin.sources.time_kernel import read_times
+from tocsin.text_views import text_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,12 +170,19 @@ def _from_text(
     series: pl.Series, zone: str | None, unit: str | None, pattern: str | None, year: int | None
 ) -> pl.Series:
     # The raw text first, in the common form: that is the only pass over most files.
-    first = pattern or ZONED_FORMATS[0]
-    found = _strptime(series, first, zone=zone)
+    found = _strptime(series, pattern, zone=zone) if pattern else _common(series)
     rows = _open_rows(found, series)
     if not len(rows):
         return found
     return _fill(found, rows, _from_plain_text(_normal(series.gather(rows)), zone, unit, year))
+
+
+def _common(series: pl.Series) -> pl.Series:
+    text = text_views(series)
+    micros, done = np.zeros(len(series), np.int64), np.zeros(len(series), np.bool_)
+    read_times(text.views, text.views.ctypes.data, text.present, text.buffers, micros, done)
+    found = pl.Series(series.name, micros).cast(TIME)
+    return found if done.all() else found.set(pl.Series(~done), None)
 
 
 def _from_plain_text(text: pl.Series, zone: str | None, unit: str | None, year: int | None) -> pl.Series:

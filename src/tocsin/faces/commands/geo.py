@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from tocsin.faces import export
-from tocsin.faces.options import instant
+from tocsin.faces.options import Flag, instant
 from tocsin.faces.terminal import new_console, progress_bar, safe, whole
 
 geo = App(name="geo", help="Tables that say where an address is.")
@@ -34,6 +34,7 @@ def import_geo(
         str | None,
         Parameter(help="The table is one of several versions, to be used from this time on.", metavar="TIME"),
     ] = None,
+    json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False,
 ) -> int:
     """Import a geo table: check its ranges, merge neighbours, write one Parquet file."""
     from tocsin.geo import geo_import
@@ -44,12 +45,16 @@ def import_geo(
         table = geo_import(
             source, target, valid_from=since, progress=None if tick is None else lambda done, _total: tick(done)
         )
-    countries, cities = (whole(table.frame[name].n_unique()) for name in ("country_iso_code", "city_name"))
+    countries, cities = (table.frame[name].n_unique() for name in ("country_iso_code", "city_name"))
+    about = {key: text for key in ("attribution", "source") if (text := table.notes.get(key))}
+    if json:
+        facts = {"file": target, "ranges": table.frame.height, "countries": countries, "cities": cities}
+        export.print_json("geo import", {**facts, "valid_from": since, "notes": about})
+        return 0
     console = new_console()
     console.print(
-        f"{whole(table.frame.height)} ranges, {countries} countries, {cities} cities written to {safe(target)}"
+        f"{whole(table.frame.height)} ranges, {whole(countries)} countries, {whole(cities)} cities written to {safe(target)}"
     )
-    for text in (table.notes.get("attribution"), table.notes.get("source")):
-        if text:
-            console.print(safe(text))
+    for text in about.values():
+        console.print(safe(text))
     return 0

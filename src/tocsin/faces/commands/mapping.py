@@ -32,7 +32,7 @@ def init(
         Parameter(
             name="SAMPLE",
             allow_leading_hyphen=True,
-            help='File, folder, glob, or "-" for stdin; its first two megabytes are looked at.',
+            help='File, folder, glob, or "-" for stdin; its first megabyte is looked at.',
         ),
     ],
     /,
@@ -43,6 +43,7 @@ def init(
     force: Annotated[bool, Flag, Parameter(help="Overwrite the file of --out.")] = False,
     name: Annotated[str | None, Parameter(help="Name of the source. Default: the file's.")] = None,
     zone: Annotated[str | None, Parameter(help="Time zone of times that name none.")] = None,
+    json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False,
 ) -> int:
     """Propose a mapping from a sample, with ten mapped rows and the rejects.
 
@@ -57,6 +58,10 @@ def init(
     console = new_console()
     if out is not None:
         export.write_text(proposal.toml, out)
+    if json:
+        export.print_json("map init", {"file": out, **_values(proposal)})
+        return 0
+    if out is not None:
         console.print(f"Mapping written to {safe(out)}; use it with --map {safe(out)}")
         console.print("\n".join(_preview(proposal, console.width)))
         return 0
@@ -64,6 +69,13 @@ def init(
     for line in _preview(proposal, console.width - 2):
         console.print(f"# {line}".rstrip(), soft_wrap=True)
     return 0
+
+
+def _values(proposal: "MappingProposal") -> dict[str, Any]:
+    return {
+        "mapping": proposal.toml, "notes": list(proposal.notes), "read": proposal.read, "accepted": proposal.accepted,
+        "preview": proposal.preview.to_dicts(), "rejects": proposal.rejects.head(SHOWN_REJECTS).to_dicts(),
+    }  # fmt: skip
 
 
 def _preview(proposal: "MappingProposal", width: int) -> list[str]:
