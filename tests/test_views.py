@@ -274,6 +274,15 @@ def test_a_great_circle_stays_on_the_map_and_never_jumps(
         assert all(a is None or b is None or abs(a - b) <= 180 for a, b in itertools.pairwise(x))
 
 
+def test_a_limit_stays_visible_beside_a_giant() -> None:
+    def axis(top: float) -> str | None:
+        frame = frame_of("series").with_columns(value=pl.Series([1.0, top]))
+        return draw(Chart("series", "t", frame, y="score")).layout.yaxis.type
+
+    assert axis(9.0) is None
+    assert axis(1e6) == "log"
+
+
 def test_text_in_a_label_is_cut_and_shown_as_it_is() -> None:
     assert label("x" * 100) == "x" * 39 + "…"
     assert label("a & b") == "a &amp; b"

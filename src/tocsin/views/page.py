@@ -56,7 +56,7 @@ def cell(value: Any) -> str:
     r"""Return a value as plain text a person reads; what could act or reorder is spelt out.
 
     >>> cell(None), cell(1234567.0), cell(0.00012345), cell(1234.5678), cell(["a", "b\u202e"])
-    ('-', '1,234,567', '0.0001235', '1,234.57', 'a, b\\u202e')
+    ('-', '1,234,567', '0.0001234', '1,234.57', 'a, b\\u202e')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"

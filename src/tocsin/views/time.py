@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tocsin.views.chart import Chart
 
 HOURS_COLUMNS = 2
+LOG_FROM = 200.0
+"""From this many times the limit on, the largest value would press the limit onto the axis: a log axis shows both."""
 
 
 def series(chart: Chart) -> go.Figure:
@@ -50,7 +52,11 @@ def series(chart: Chart) -> go.Figure:
             x=fired["time"].to_list(), y=fired["value"].to_list(), mode="markers", name="fired",
             marker={"color": RED, "size": 12, "symbol": "diamond", "line": {"width": 1, "color": "white"}},
         )  # fmt: skip
-    made.update_yaxes(rangemode="tozero")
+    limit, top = data["limit"].max(), data["value"].max()
+    if isinstance(limit, float) and isinstance(top, float) and 0 < limit * LOG_FROM < top:
+        made.update_yaxes(type="log", title_text=f"{label(chart.y)} (log scale, without zeros)")
+    else:
+        made.update_yaxes(rangemode="tozero")
     return made
 
 
