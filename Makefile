@@ -18,7 +18,7 @@ export HOME := $(CURDIR)/build/home
 export UV_CACHE_DIR := $(CURDIR)/build/uv-cache
 endif
 
-.PHONY: help demo test check format bench bench-quick mutants soak clean
+.PHONY: help demo test browser check format bench bench-quick mutants soak clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,17 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --frozen --quiet
 	@touch $(READY)
 
-demo: $(READY) ## simulate 10 weeks of mail and logins, backtest, compare with the truth (SEED=7)
+demo: $(READY) ## simulate 10 weeks of mail and logins, find what was planted, compare with the truth (SEED=7)
 	@.venv/bin/tocsin demo --seed $(SEED)
 
-test: $(READY) ## run all tests; names what this machine could not run (CI=1: that fails)
+test: $(READY) browser ## run all tests; names what this machine could not run (CI=1: that fails)
 	@$(PY) -m pytest
+
+# Charts are drawn in a real browser. Where it is absent and we may install it (root on Debian), we do; else its tests say so.
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	  echo "installing chromium"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 check: $(READY) ## lint, types, layers, lock file
 	@.venv/bin/ruff check .

@@ -317,6 +317,7 @@ def _follow(parts: list[parquet.Part]) -> bool:
 
 def _sorted_copy(store: parquet.ParquetStore, options: Options, tick: Tick) -> Store:
     collector = Collector(by_time=True, memory_bytes=options.memory_bytes, run_bytes=max(options.memory_bytes // 3, 1))
+    collector.add(pl.DataFrame(schema=store.schema))  # its columns stand even where every row is rejected
     for frame in store.batches(list(store.schema), _TABLE_ROWS // 2, None, None):
         collector.add(frame)
         tick(len(frame))
