@@ -42,7 +42,7 @@ test: $(READY) browser ## run all tests; names what this machine could not run (
 	@$(PY) -m pytest
 
 # Charts are drawn in a real browser. Where it is absent and we may install it (root on Debian), we do; else its tests say so.
-browser:
+browser: ## install chromium for the chart tests (root on Debian; `make test` does it)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
 	  echo "installing chromium"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }

@@ -40,7 +40,8 @@ def test_backtest_says_what_was_read_what_fired_and_who_stands_out(tocsin, simul
 def test_rules_that_cannot_run_or_have_nothing_to_judge_are_listed_with_the_reason(tocsin, simulated: Path) -> None:
     none = tocsin("backtest", simulated / "events.parquet").out
     assert "not run network.listed-address: no threat list was given (--threats FILE)" in none
-    some = tocsin("backtest", simulated / "events.parquet", "--threats", simulated / "threats.csv").out
+    assert "not run login.travel-speed: no geo table" in none
+    some = tocsin("backtest", simulated / "events.parquet", "--geo", "country").out
     assert "nothing to judge login.travel-speed: no geo table with places was given" in some
 
 
