@@ -1,0 +1,219 @@
+"""Thousands of series at once (every rule, every entity), and one series night by night.
+
+Enters: a matrix of counts, one row a series, NaN for no data. Leaves: flat arrays, one value a series or a change. Layer:
+ground floor (stats).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from tocsin.errors import StatisticsError
+from tocsin.stats.changepoints.fit import fit_series, judge, range_statistic
+from tocsin.stats.changepoints.noise import residuals
+from tocsin.stats.changepoints.regimes import PENALTY
+from tocsin.stats.changepoints.search import POISSON
+from tocsin.stats.changepoints.season import first_factors
+from tocsin.stats.tails import kuiper, standardised_bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+MOST = 64  # changes kept of one series
+BETWEEN = -2 * math.log1p(-math.sqrt(0.95))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The changes of many series: one value a change, in order of series and place.
+
+    ``series`` is the row, ``index`` the place of the first value of the new regime, between ``first`` and ``last`` with 95 %
+    confidence; ``before`` and ``after`` the rates on either side (season and outliers taken out), ``effect`` their ratio,
+    ``p`` as in ``ChangePoints``. ``screened`` says of every series whether it was looked at in full.
+    """
+
+    series: Ints
+    index: Ints
+    first: Ints
+    last: Ints
+    before: Floats
+    after: Floats
+    effect: Floats
+    p: Floats
+    screened: NDArray[np.bool_]
+
+
+def _matrix(values: ArrayLike) -> Floats:
+    y = np.ascontiguousarray(values, np.float64)
+    if y.ndim != 2:
+        raise StatisticsError(f"Many series are a matrix, one row each; this has {y.ndim} dimensions.")
+    return y
+
+
+def _in_threads(work: Callable[[int, int], None], rows: int, threads: int | None) -> None:
+    """Do the rows in as many stretches as there are threads; compiled loops let go of the interpreter."""
+    threads = min(threads or len(os.sched_getaffinity(0)), max(rows, 1))
+    edges = np.linspace(0, rows, threads + 1).astype(int).tolist()
+    if threads == 1:
+        work(0, rows)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def screen(values: ArrayLike, *, season: int = 7, threads: int | None = None) -> Floats:
+    """Return for each series the chance that noise alone makes it wander so far: small where a change is likely.
+
+    The CUSUM of counts over their expectation by weekday, by Kuiper's tail, with the noise from differences of neighbours.
+    Spikes are left in and a change shorter than some weeks may stay unseen: keep what is below 0.2, not 0.05.
+
+    Raises:
+        StatisticsError: Not a matrix.
+
+    >>> rng = np.random.default_rng(1)
+    >>> y = rng.poisson(np.where(np.arange(200) < 120, 10, [[10], [16]]))
+    >>> (screen(y) < 0.05).tolist()
+    [False, True]
+    """
+    y = _matrix(values)
+    statistic = np.empty(y.shape[0])
+    period = season if y.shape[1] >= 3 * season else 1
+    _in_threads(lambda low, high: _screen(y[low:high], period, statistic[low:high]), y.shape[0], threads)
+    return np.where(np.isnan(statistic), 1.0, kuiper(np.nan_to_num(statistic)))
+
+
+def batch(
+    values: ArrayLike,
+    *,
+    season: int = 7,
+    min_segment: int = 3,
+    penalty: float | None = None,
+    min_effect: float = 0.0,
+    keep: float = 0.2,
+    threads: int | None = None,
+) -> Batch:
+    """Find the changes of many series of counts, each as ``counts`` finds them, after a fast screen.
+
+    Only series whose ``screen`` is at most ``keep`` are looked at in full; ``keep=1`` looks at all. The result does not
+    depend on the number of threads.
+
+    Raises:
+        StatisticsError: Not a matrix, negative counts.
+
+    >>> rng = np.random.default_rng(1)
+    >>> y = rng.poisson(np.where(np.arange(200) < 120, 10, [[10], [16]]))
+    >>> found = batch(y)
+    >>> found.series.tolist(), found.index.tolist()
+    ([1], [120])
+    """
+    y = _matrix(values)
+    if (y < 0).any():
+        raise StatisticsError("Counts are not negative; one of these is.")
+    screened = screen(y, season=season, threads=threads) <= keep if keep < 1 else np.ones(y.shape[0], np.bool_)
+    chosen = np.flatnonzero(screened)
+    period = season if y.shape[1] >= 3 * season else 1
+    places = np.full((chosen.size, MOST, 3), -1, np.int64)
+    found = np.full((chosen.size, MOST, 3), np.nan)
+
+    def work(low: int, high: int) -> None:
+        fixed = -1.0 if penalty is None else penalty
+        _batch(
+            y, chosen[low:high], period, min_segment, fixed, math.log1p(min_effect), places[low:high], found[low:high]
+        )
+
+    _in_threads(work, chosen.size, threads)
+    row, column = np.nonzero(places[:, :, 0] >= 0)
+    index, first, last = (places[row, column, i] for i in range(3))
+    before, after, gain = (found[row, column, i] for i in range(3))
+    # A change is judged between its neighbours, or the ends of the series.
+    width = _widths(row, index, y.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effect = after / before
+    p = standardised_bridge(np.sqrt(np.maximum(gain, 0)), min_segment / width)
+    return Batch(chosen[row], index, first, last, before, after, effect, p, screened)
+
+
+def _widths(row: Ints, index: Ints, size: int) -> Ints:
+    low, high = np.zeros(row.size, np.int64), np.full(row.size, size)
+    if row.size > 1:
+        same = row[1:] == row[:-1]
+        low[1:][same] = index[:-1][same]
+        high[:-1][same] = index[1:][same]
+    return high - low
+
+
+def nightly(
+    values: ArrayLike, at: int, *, nights: int = 60, within: int = 7, season: int = 7, min_segment: int = 3
+) -> int | None:
+    """Return how many nights pass until a nightly run reports a change at place ``at``; None if none does in ``nights``.
+
+    After each day, ``counts`` runs over all days so far. 0 would be the night after the first day of the new level; a
+    regime has at least ``min_segment`` days, so 2 is the least. A change reported up to ``within`` days off counts.
+
+    Raises:
+        StatisticsError: More than one dimension, or a place outside the series.
+
+    >>> rng = np.random.default_rng(4)
+    >>> y = rng.poisson(np.where(np.arange(200) < 150, 20, 40))
+    >>> nightly(y, 150)
+    2
+    """
+    y = np.asarray(values, np.float64)
+    if y.ndim != 1 or not 0 < at < y.size:
+        raise StatisticsError(
+            f"The place of the change is inside the series: above 0 and below {y.size}; this is {at}."
+        )
+    for end in range(at + 1, min(at + nights, y.size) + 1):
+        period = season if end >= 3 * season else 1
+        cuts = _one(y[:end], period, min_segment, PENALTY * math.log(max(np.isfinite(y[:end]).sum(), 2)), 0.0).cuts
+        if cuts.size and np.abs(cuts - at).min() <= within:
+            return end - at - 1
+    return None
+
+
+@njit(cache=True, nogil=True)
+def _one(y: Any, period: Any, m: Any, penalty: Any, effect: Any) -> Any:
+    return fit_series(y, np.arange(y.size) % period, period, POISSON, m, penalty, effect)
+
+
+@njit(cache=True, nogil=True)
+def _screen(y: Any, period: Any, out: Any) -> None:
+    """Write each series' standardised CUSUM range."""
+    place = np.arange(y.shape[1]) % period
+    for i in range(y.shape[0]):
+        out[i] = _wander(y[i], place, period)
+
+
+@njit(cache=True, nogil=True)
+def _wander(y: Any, place: Any, period: Any) -> Any:
+    factor = first_factors(y, place, period)
+    exposure = np.where(np.isnan(y), 0.0, factor[place])
+    return range_statistic(np.where(exposure > 0, y, 0.0), exposure, POISSON, 0, True)
+
+
+@njit(cache=True, nogil=True)
+def _batch(y: Any, rows: Any, period: Any, m: Any, penalty: Any, effect: Any, places: Any, found: Any) -> None:
+    """Write cuts with their intervals, rates before and after, and gains."""
+    for i in range(rows.size):
+        series = y[rows[i]]
+        known = max(np.isfinite(series).sum(), 2)
+        fit = _one(series, period, m, penalty if penalty > 0 else PENALTY * math.log(known), effect)
+        cuts = fit.cuts[:MOST]
+        gains, believable = judge(fit.values, fit.exposure, POISSON, fit.cuts, m, fit.variance * fit.inflation, BETWEEN)
+        _, rate = residuals(fit.values, fit.exposure, POISSON, fit.cuts)
+        for j in range(cuts.size):
+            places[i, j, 0] = cuts[j]
+            places[i, j, 1:] = believable[j]
+            found[i, j, 0], found[i, j, 1], found[i, j, 2] = rate[cuts[j] - 1], rate[cuts[j]], gains[j]
