@@ -99,6 +99,12 @@ def _table(durations: ArrayLike, ended: ArrayLike) -> tuple[Floats, NDArray[np.b
     return t, done
 
 
+def _distinct(ordered: Floats) -> tuple[Floats, Ints]:
+    """Return the different values of sorted ones, and where each begins."""
+    first = np.flatnonzero(np.diff(ordered, prepend=-1.0) > 0)
+    return ordered[first], first
+
+
 def kaplan_meier(durations: ArrayLike, ended: ArrayLike, level: float = 0.95) -> Curve:
     """Estimate the share not over after each time, from durations of which some are still running.
 
@@ -115,20 +121,16 @@ def kaplan_meier(durations: ArrayLike, ended: ArrayLike, level: float = 0.95) ->
     """
     check_level(level)
     t, done = _table(durations, ended)
-    order = np.argsort(t, kind="stable")
-    t, done = t[order], done[order]
-    first = np.flatnonzero(np.concatenate([[True], t[1:] != t[:-1]]))
-    d = np.add.reduceat(done.astype(np.int64), first)
-    r = t.size - first
-    some = d > 0
-    times, d, r = t[first][some], d[some], r[some].astype(np.int64)
-    share = np.cumprod(1 - d / r)
+    over, first = _distinct(np.sort(t[done]))
+    d = np.diff(first, append=int(done.sum()))
+    r = t.size - np.searchsorted(np.sort(t[~done]), over, "left") - first
+    share = np.cumprod(1 - d / r).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.cumsum(np.where(r > d, d / (r * (r - d)), 0.0))  # at share 0 the interval is (0, 0) anyway
         spread = special.ndtri((1 + level) / 2) * np.sqrt(relative) / np.log(share)
         low, high = share ** np.exp(-spread), share ** np.exp(spread)
     low, high = (np.where(share > 0, bound, 0.0) for bound in (low, high))
-    return Curve(times, share, low, high, r, d, share**2 * relative, float(t[-1]), t.size, level)
+    return Curve(over, share, low, high, r, d, share**2 * relative, float(t.max()), t.size, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def log_rank(durations: Sequence[ArrayLike], ended: Sequence[ArrayLike]) -> LogR
         raise StatisticsError("A log-rank test compares at least two groups, each with durations and endings.")
     pairs = [_table(t, done) for t, done in zip(durations, ended, strict=True)]
     pooled = np.concatenate([t[done] for t, done in pairs])
-    times = np.sort(pooled)[np.flatnonzero(np.diff(np.sort(pooled), prepend=-1.0) > 0)] if pooled.size else pooled
+    times, _ = _distinct(np.sort(pooled))
     at_risk = np.array([t.size - np.searchsorted(np.sort(t), times, "left") for t, _ in pairs], np.float64)
     over = np.array(
         [np.diff(np.searchsorted(np.sort(t[done]), times, "right"), prepend=0) for t, done in pairs], np.float64

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tocsin.errors import StatisticsError
-from tocsin.stats.changepoints.fit import judge, sums
+from tocsin.stats.changepoints.fit import judge
 from tocsin.stats.changepoints.result import ChangePoints, dates_of, regime_means, series_of
 from tocsin.stats.changepoints.search import GAUSSIAN
 from tocsin.stats.tails import standardised_bridge
@@ -54,7 +54,7 @@ def binseg(
     parts = np.split(x, at)
     rates = np.array([part.mean() if part.size else math.nan for part in parts])
     noise = float(sum(((part - part.mean()) ** 2).sum() for part in parts if part.size)) / max(x.size - len(parts), 1)
-    gains, believable = judge(x, np.ones(x.size), GAUSSIAN, at, min_segment, max(noise, 1e-300), 7.35)
+    gains, believable = judge(x, np.ones(x.size), GAUSSIAN, at, min_segment, max(noise, 1e-300), 7.35, np.inf)
     spans = np.diff([0, *cuts, x.size])
     p = standardised_bridge(np.sqrt(np.maximum(gains, 0)), min_segment / np.maximum(spans[:-1] + spans[1:], 1))
     return ChangePoints(
@@ -67,7 +67,7 @@ def binseg(
 
 def _cut(z: Floats, most: int, m: int, penalty: float) -> list[int]:
     """Return the cuts: the best ``most`` in the order found, up to the last that gains the penalty."""
-    total = sums(z)
+    total = np.concatenate([[0.0], np.cumsum(z)])
 
     def best(low: int, high: int) -> tuple[float, int, int, int]:
         k = np.arange(low + m, high - m + 1)
@@ -80,7 +80,8 @@ def _cut(z: Floats, most: int, m: int, penalty: float) -> list[int]:
         at = int(gain.argmax())
         return -float(gain[at]), int(k[at]), low, high
 
-    waiting, found = [best(0, z.size)], []
+    waiting = [best(0, z.size)]
+    found: list[tuple[float, int]] = []
     while waiting and len(found) < most:
         lost, at, low, high = heapq.heappop(waiting)
         if math.isinf(lost):

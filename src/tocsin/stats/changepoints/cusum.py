@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,9 +105,9 @@ def cusum(
     edges = [0, *cuts, x.size]
     spans = [
         _interval(x[a:c], b - a, settings, level, number)
-        for number, (a, b, c) in enumerate(zip(edges, edges[1:], edges[2:]))
+        for number, (a, b, c) in enumerate(zip(edges, edges[1:], edges[2:], strict=False))
     ]
-    rates = np.array([x[a:b].mean() if b > a else math.nan for a, b in zip(edges, edges[1:], strict=False)])
+    rates = np.array([x[a:b].mean() if b > a else math.nan for a, b in pairwise(edges)])
     index = places[np.array(cuts, np.int64)] if cuts else np.zeros(0, np.int64)
     between = [places[a + first] for a, (first, _) in zip(edges, spans, strict=False)]
     until = [places[a + last] for a, (_, last) in zip(edges, spans, strict=False)]
@@ -157,9 +158,9 @@ def _p_value(x: Floats, settings: Settings, number: int) -> float:
     centred = x - x.mean()
     if settings.permutations:
         reached = _permuted(centred, settings.permutations, stream(settings.key, number))
-        return (reached + 1) / (settings.permutations + 1)
+        return float(reached + 1) / (settings.permutations + 1)
     if settings.autocorrelated:
-        statistic = range_statistic(centred, np.ones(x.size), GAUSSIAN, 0, False)
+        statistic = range_statistic(centred, np.ones(x.size), GAUSSIAN, 0)
         return float(kuiper(statistic)) if np.isfinite(statistic) else 1.0
     return float(kuiper((_range(centred) / x.std(ddof=1) + 1.1652) / math.sqrt(x.size)))
 

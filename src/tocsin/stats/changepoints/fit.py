@@ -16,10 +16,12 @@ from tocsin.stats.changepoints.noise import (
     SMALLEST_DISPERSION,
     around_one_cut,
     from_differences,
+    from_most_differences,
     from_residuals,
     residuals,
+    squares_of,
 )
-from tocsin.stats.changepoints.search import POISSON, best_cut, cost, segment
+from tocsin.stats.changepoints.search import DRIFTS, POISSON, best_cut, cost, segment, sums_of
 from tocsin.stats.changepoints.season import REMOVED, first_factors, normalised, set_apart
 
 ROUNDS = 6
@@ -36,15 +38,7 @@ class Fit(NamedTuple):
     inflation: Any
     values: Any
     exposure: Any
-
-
-@njit(cache=True, nogil=True)
-def sums(x: Any) -> Any:
-    """Return cumulative sums with a leading 0."""
-    out = np.zeros(x.size + 1)
-    for t in range(x.size):
-        out[t + 1] = out[t] + x[t]
-    return out
+    rate: Any
 
 
 @njit(cache=True, nogil=True)
@@ -74,37 +68,37 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
             known[t] = 0.0
     cuts = np.empty(0, np.int64)
     exposure = factor[place] * known
-    r, rate = residuals(values, exposure, kind, cuts)
-    variance, first, inflation = from_differences(r)
+    r, rate = residuals(values, exposure, kind, cuts, np.inf)
+    noise = np.zeros((0, 2))
+    variance, first, inflation = from_differences(r) if kind == POISSON else from_most_differences(r)
     floor = SMALLEST_DISPERSION if kind == POISSON else 1e-300
     for turn in range(ROUNDS):
         before, exposure = cuts, factor[place] * known
         scale = max(variance, floor) * inflation
-        cuts = segment(sums(values), sums(exposure), kind, m, scale, penalty, effect)
-        r, rate = residuals(values, exposure, kind, cuts)
+        cuts = segment(sums_of(values, exposure), kind, m, scale, penalty, effect, noise)
+        r, rate = residuals(values, exposure, kind, cuts, DRIFTS * penalty * scale)
+        noise = squares_of(r)
         if period > 1:
             factor = _refit(values, rate, known, place, period)
         variance, first, inflation = from_residuals(r, cuts.size + period)
         if turn > 0 and cuts.size == before.size and (cuts == before).all():
             break
-    return Fit(cuts, factor, mark, max(variance, floor), first, inflation, values, exposure)
+    return Fit(cuts, factor, mark, max(variance, floor), first, inflation, values, exposure, rate)
 
 
 @njit(cache=True, nogil=True)
-def judge(values: Any, exposure: Any, kind: Any, cuts: Any, m: Any, scale: Any, allowed: Any) -> Any:
+def judge(values: Any, exposure: Any, kind: Any, cuts: Any, m: Any, scale: Any, allowed: Any, drift: Any) -> Any:
     """Return each cut's gain over its two regimes taken as one, and the first and last cut about as good."""
-    ys, es, n = sums(values), sums(exposure), values.size
+    s, n = sums_of(values, exposure), values.size
     gains, believable = np.zeros(cuts.size), np.zeros((cuts.size, 2), np.int64)
     for i in range(cuts.size):
         low = cuts[i - 1] if i else 0
         high = cuts[i + 1] if i + 1 < cuts.size else n
-        _, best = best_cut(ys, es, kind, low, high, m)
-        y, e = ys[high] - ys[low], es[high] - es[low]
-        whole = cost(kind, y, e)
+        _, best = best_cut(s, kind, low, high, m, drift)
+        whole = cost(s, kind, low, high, drift)
         first = last = cuts[i]
         for k in range(low + m, high - m + 1):
-            left_y, left_e = ys[k] - ys[low], es[k] - es[low]
-            gain = whole - cost(kind, left_y, left_e) - cost(kind, y - left_y, e - left_e)
+            gain = whole - cost(s, kind, low, k, drift) - cost(s, kind, k, high, drift)
             if gain >= best - allowed * scale:
                 first, last = min(first, k), max(last, k)
         gains[i], believable[i, 0], believable[i, 1] = best / scale, first, last
@@ -112,14 +106,15 @@ def judge(values: Any, exposure: Any, kind: Any, cuts: Any, m: Any, scale: Any, 
 
 
 @njit(cache=True, nogil=True)
-def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any, robust: Any) -> Any:
+def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> Any:
     """Return the standardised range of the CUSUM, comparable with that of a Brownian bridge; NaN if nothing varies.
 
-    The noise is that around the best single cut, so that a change does not pass for autocorrelation; ``robust`` takes
-    differences instead. 1.1652 standard deviations make up for looking at n points instead of a continuum (Siegmund,
-    "Sequential Analysis" (1985), section 10.2: 0.5826 at either end).
+    The noise is that around the best single cut, so that a change does not pass for autocorrelation. 1.1652 standard
+    deviations make up for looking at n points instead of a continuum (Siegmund, "Sequential Analysis" (1985), section
+    10.2: 0.5826 at either end).
     """
-    ys, es, n = sums(values), sums(exposure), values.size
+    s, n = sums_of(values, exposure), values.size
+    ys, es = s[:, 0], s[:, 1]
     y, e = ys[n], es[n]
     if e <= 0 or (kind == POISSON and y <= 0):
         return np.nan
@@ -133,12 +128,12 @@ def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any, robu
             gain = apart * apart / (es[k] * (e - es[k]))
             if gain > best:
                 best, at = gain, k
-    cuts = np.empty(0 if robust or at < 0 else 1, np.int64)
+    cuts = np.empty(0 if at < 0 else 1, np.int64)
     if cuts.size:
         cuts[0] = at
-    r, _ = residuals(values, exposure, kind, cuts)
+    r, _ = residuals(values, exposure, kind, cuts, np.inf)
     unit = rate if kind == POISSON else 1.0
-    variance, _, inflation = from_differences(r) if robust else around_one_cut(r, parameters)
+    variance, _, inflation = around_one_cut(r, parameters)
     if variance <= 0 or count < 4:
         return np.nan
     return ((high - low) / math.sqrt(variance * inflation * unit) + 1.1652 * math.sqrt(e / count)) / math.sqrt(e)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tocsin.stats.changepoints.search import POISSON
+from tocsin.stats.changepoints.search import POISSON, slope_of, sums_of
 
 SMALLEST_DISPERSION = 0.1
 LARGEST_DECAY = 0.9
@@ -23,22 +23,42 @@ NEGLIGIBLE = 0.03
 
 
 @njit(cache=True, nogil=True)
-def residuals(y: Any, exposure: Any, kind: Any, cuts: Any) -> Any:
-    """Return residuals around the regimes (Pearson's for counts), NaN without data, and each place's rate."""
+def residuals(y: Any, exposure: Any, kind: Any, cuts: Any, drift: Any) -> Any:
+    """Return residuals around the regimes (Pearson's for counts), NaN without data, and each place's fitted rate.
+
+    A regime of a level drifts along a line where that gains more than ``drift`` (infinite: never).
+    """
     n = y.size
     r, rate = np.full(n, np.nan), np.zeros(n)
+    s = sums_of(y, exposure)
     low = 0
     for j in range(cuts.size + 1):
         high = cuts[j] if j < cuts.size else n
-        known = exposure[low:high].sum()
-        level = y[low:high].sum() / known if known > 0 else 0.0
+        known = s[high, 1] - s[low, 1]
+        level = (s[high, 0] - s[low, 0]) / known if known > 0 else 0.0
+        slope, middle = 0.0, 0.0
+        if kind != POISSON and known > 0:
+            steep, gain = slope_of(s, low, high)
+            if gain > drift:
+                slope, middle = steep, (s[high, 2] - s[low, 2]) / known + n / 2
         for t in range(low, high):
-            rate[t] = level
-            expected = exposure[t] * level
+            rate[t] = level + slope * (t - middle)
+            expected = exposure[t] * rate[t]
             if exposure[t] > 0 and (kind != POISSON or expected > 0):
                 r[t] = (y[t] - expected) / (math.sqrt(expected) if kind == POISSON else 1.0)
         low = high
     return r, rate
+
+
+@njit(cache=True, nogil=True)
+def squares_of(r: Any) -> Any:
+    """Return cumulative sums of squared residuals, and of their number."""
+    out = np.zeros((r.size + 1, 2))
+    for t in range(r.size):
+        known = not math.isnan(r[t])
+        out[t + 1, 0] = out[t, 0] + (r[t] * r[t] if known else 0.0)
+        out[t + 1, 1] = out[t, 1] + known
+    return out
 
 
 @njit(cache=True, nogil=True)
@@ -70,10 +90,11 @@ def from_residuals(r: Any, parameters: Any) -> Any:
     variance, back = squares / max(n - parameters, 1), parameters / n
     first = max(_products(r, 1) * n / squares + back, 0.0)
     second = max(_products(r, 2) * n / squares + back, 0.0)
-    if first < NEGLIGIBLE:
+    if first < max(NEGLIGIBLE, 1 / math.sqrt(n)):
         return variance, first, 1 + 2 * first
     first = min(first, LARGEST_DECAY)
-    decay = min(max(second / first, first), LARGEST_DECAY)
+    sure = first > 2.5 / math.sqrt(n)  # else the rate is that of an AR(1): two uncertain numbers make a wild ratio
+    decay = min(max(second / first, first), LARGEST_DECAY) if sure else first
     return variance, first, 1 + 2 * first / (1 - decay)
 
 
@@ -117,3 +138,29 @@ def around_one_cut(r: Any, parameters: Any) -> Any:
     second = second + (2 + 4.5 * max(second, 0.0)) / n
     decay = min(max((second - 0.5 / math.sqrt(n)) / first, first), 0.95) if sure else first
     return squares / (n - 2 - parameters), first, 1 + 2 * first / (1 - decay)
+
+
+@njit(cache=True, nogil=True)
+def from_most_differences(r: Any) -> Any:
+    """Return the same, or from medians of squared differences, which many large changes hardly touch, if that is less.
+
+    Source: Chakar, Lebarbier, Levy-Leduc and Robin, Bernoulli 23 (2017), section 2.
+    """
+    variance, rho, inflation = from_differences(r)
+    one, two = _median_square(r, 1), _median_square(r, 2)
+    if one <= 0:
+        return variance, rho, inflation
+    first = min(max(two / one - 1, 0.0), LARGEST_DECAY)
+    robust = one / 2 / (1 - first), first, (1 + first) / (1 - first)
+    return robust if robust[0] * robust[2] < variance * inflation else (variance, rho, inflation)
+
+
+@njit(cache=True, nogil=True)
+def _median_square(r: Any, lag: Any) -> Any:
+    """Return the median squared difference ``lag`` apart, over that of a standard normal variable."""
+    found, count = np.empty(r.size), 0
+    for t in range(lag, r.size):
+        if not (math.isnan(r[t]) or math.isnan(r[t - lag])):
+            found[count] = (r[t] - r[t - lag]) ** 2
+            count += 1
+    return np.median(found[:count]) / 0.45493642 if count else 0.0

@@ -12,9 +12,8 @@ import numpy as np
 
 from tocsin.errors import StatisticsError
 from tocsin.stats.changepoints.fit import fit_series, judge, range_statistic
-from tocsin.stats.changepoints.noise import residuals
 from tocsin.stats.changepoints.result import ChangePoints, dates_of, regime_means, series_of
-from tocsin.stats.changepoints.search import GAUSSIAN, POISSON
+from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON
 from tocsin.stats.rates import check_level
 from tocsin.stats.tails import kuiper, standardised_bridge
 
@@ -103,6 +102,11 @@ def level_changes(
     )  # fmt: skip
 
 
+def cost_of_a_cut(known: int) -> float:
+    """Return what a cut has to gain; more than 2.5 log n where few values leave the noise itself uncertain."""
+    return PENALTY * math.log(max(known, 2)) * (1 + 12 / max(known, 1))
+
+
 def _season(season: int, size: int) -> int:
     """Return the period that so many values can tell: the season's, or 1."""
     if season < 1:
@@ -123,17 +127,27 @@ def _regimes(
         return _nothing(y, method, dates)
     # Dividing by a typical value keeps squares of large levels apart from their noise; it changes no cut.
     middle = float(np.nanmedian(y)) if kind == GAUSSIAN else 0.0
-    cost_of_cut = penalty if penalty is not None else PENALTY * math.log(max(known, 2))
+    cost_of_cut = penalty if penalty is not None else cost_of_a_cut(known)
     fit = fit_series(y - middle, np.arange(n) % period, period, kind, m, cost_of_cut, effect)
     scale = fit.variance * fit.inflation
-    gains, believable = judge(fit.values, fit.exposure, kind, fit.cuts, m, scale, -2 * math.log1p(-math.sqrt(level)))
+    gains, believable = judge(
+        fit.values,
+        fit.exposure,
+        kind,
+        fit.cuts,
+        m,
+        scale,
+        -2 * math.log1p(-math.sqrt(level)),
+        DRIFTS * cost_of_cut * scale,
+    )
     spans = np.diff(np.concatenate([[0], fit.cuts, [n]]))
     p = standardised_bridge(np.sqrt(np.maximum(gains, 0)), m / np.maximum(spans[:-1] + spans[1:], 1))
-    _, fitted = residuals(fit.values, fit.exposure, kind, fit.cuts)
-    rates = fitted[np.concatenate([[0], fit.cuts]).astype(np.int64)] + middle
+    starts, ends = np.concatenate([[0], fit.cuts]).astype(np.int64), np.concatenate([fit.cuts, [n]]).astype(np.int64)
+    rates = (fit.rate[starts] + fit.rate[ends - 1]) / 2 + middle
     with np.errstate(divide="ignore", invalid="ignore"):
-        effects = rates[1:] / rates[:-1] if kind == POISSON else np.diff(rates)
-    wander = range_statistic(fit.values, fit.exposure, kind, period - 1, False)
+        jumps = fit.rate[fit.cuts] - fit.rate[fit.cuts - 1]
+        effects = rates[1:] / rates[:-1] if kind == POISSON else jumps
+    wander = range_statistic(fit.values, fit.exposure, kind, period - 1)
     return ChangePoints(
         method, fit.cuts, believable[:, 0], believable[:, 1], p, effects, np.ones(fit.cuts.size, np.int64),
         regime_means(y, fit.cuts), rates, float(kuiper(wander)), np.flatnonzero(fit.mark), fit.factor,
@@ -172,6 +186,4 @@ def p_any(values: ArrayLike) -> float:
     y = series_of(values, counts=False)
     known = np.isfinite(y)
     middle = float(y[known].mean()) if known.any() else 0.0
-    return float(
-        kuiper(range_statistic(np.where(known, y - middle, 0.0), known.astype(np.float64), GAUSSIAN, 0, False))
-    )
+    return float(kuiper(range_statistic(np.where(known, y - middle, 0.0), known.astype(np.float64), GAUSSIAN, 0)))

@@ -115,11 +115,11 @@ def series_of(values: ArrayLike, *, counts: bool) -> Floats:
     return y
 
 
-def dates_of(start: Any, size: int, step: str) -> NDArray[Any]:
+def dates_of(start: Any, size: int, step: Any) -> NDArray[Any]:
     """Return the date of each value from that of the first ("2026-01-05"; step "D" or "h"), or places without one."""
     if start is None:
         return np.arange(size)
-    return np.datetime64(start, step) + np.arange(size)
+    return np.asarray(np.datetime64(start, step) + np.arange(size))
 
 
 def regime_means(values: Floats, cuts: Ints) -> Floats:

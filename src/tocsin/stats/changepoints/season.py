@@ -16,6 +16,7 @@ from tocsin.stats.changepoints.search import POISSON
 
 SIDE = 7  # days on either side that say what is usual
 APART_SD = 4.0  # robust standard deviations
+FEW = 5
 ORDINARY, REMOVED, CAPPED = 0, 1, 2
 
 
@@ -129,7 +130,10 @@ def _spread(y: Any, exposure: Any, medians: Any, kind: Any) -> Any:
         count += 1
     if count < 2 * SIDE:
         return 0.0
-    spread = (1.4826 * np.median(residual[:count])) ** 2
+    ordered = np.sort(residual[:count])
+    # Where more than a few lie apart they are no accidents: the noise has heavier tails, or grew.
+    few = max(FEW, int(0.03 * count))
+    spread = max(1.4826 * np.median(ordered), ordered[max(count - 1 - few, 0)] / APART_SD) ** 2
     return max(spread, 1.0) if kind == POISSON else spread
 
 
