@@ -167,6 +167,7 @@ def _p_value(x: Floats, settings: Settings, number: int) -> float:
 
 def _where(x: Floats, settings: Settings) -> int:
     """Return the place of the first value after the change."""
+    x = rankdata(x) if settings.ranks else x
     return int(_turn(x, settings.m, settings.estimator == "least-squares"))
 
 
