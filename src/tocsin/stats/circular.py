@@ -239,7 +239,7 @@ def _axes(east: Any, north: Any, weight: Any, v: Any) -> Any:
     return squares.max() > 1e-12
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _explained(x: Any, y: Any, w: Any) -> Any:
     """Return the share that a change explains: x and y are the axes' sums before it, w its share of the weight."""
     return max(x * x, y * y) / (w * (1 - w))

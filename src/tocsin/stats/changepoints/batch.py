@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-MOST = 64  # changes kept of one series
+AT_ONCE = 256  # series whose changes are gathered at once
 BETWEEN = -2 * math.log1p(-math.sqrt(0.95))
 
 
@@ -64,7 +64,8 @@ def _matrix(values: ArrayLike) -> Floats:
 
 def _in_threads(work: Callable[[int, int], None], rows: int, threads: int | None) -> None:
     """Do the rows in as many stretches as there are threads; compiled loops let go of the interpreter."""
-    threads = min(threads or len(os.sched_getaffinity(0)), max(rows, 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(threads or cores, max(rows, 1))
     edges = np.linspace(0, rows, threads + 1).astype(int).tolist()
     if threads == 1:
         work(0, rows)
@@ -124,34 +125,38 @@ def batch(
     screened = screen(y, season=season, threads=threads) <= keep if keep < 1 else np.ones(y.shape[0], np.bool_)
     chosen = np.flatnonzero(screened)
     period = season if y.shape[1] >= 3 * season else 1
-    places = np.full((chosen.size, MOST, 3), -1, np.int64)
-    found = np.full((chosen.size, MOST, 3), np.nan)
-
     known = np.isfinite(y[chosen]).sum(1).tolist()
     costs = np.array([cost_of_a_cut(k) if penalty is None else penalty for k in known])
+    parts: dict[int, tuple[Ints, Floats]] = {}
 
     def work(low: int, high: int) -> None:
-        part = slice(low, high)
-        _batch(y, chosen[part], period, min_segment, costs[part], math.log1p(min_effect), places[part], found[part])
+        for start in range(low, high, AT_ONCE):
+            part = slice(start, min(start + AT_ONCE, high))
+            places = np.full((part.stop - start, y.shape[1] // min_segment + 1, 4), -1, np.int64)
+            numbers = np.full((*places.shape[:2], 3), np.nan)
+            _batch(y, chosen[part], period, min_segment, costs[part], math.log1p(min_effect), places, numbers)
+            some = places[:, :, 1] >= 0
+            parts[start] = places[some], numbers[some]
 
     _in_threads(work, chosen.size, threads)
-    row, column = np.nonzero(places[:, :, 0] >= 0)
-    index, first, last = (places[row, column, i] for i in range(3))
-    before, after, gain = (found[row, column, i] for i in range(3))
+    places = np.concatenate([np.zeros((0, 4), np.int64), *(parts[start][0] for start in sorted(parts))])
+    numbers = np.concatenate([np.zeros((0, 3)), *(parts[start][1] for start in sorted(parts))])
+    series, index, first, last = places.T
+    before, after, gain = numbers.T
     # A change is judged between its neighbours, or the ends of the series.
-    width = _widths(row, index, y.shape[1])
+    width = _widths(series, index, y.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = after / before
     p = standardised_bridge(np.sqrt(np.maximum(gain, 0)), min_segment / width)
-    return Batch(chosen[row], index, first, last, before, after, effect, p, screened)
+    return Batch(series, index, first, last, before, after, effect, p, screened)
 
 
-def _widths(row: Ints, index: Ints, size: int) -> Ints:
-    low, high = np.zeros(row.size, np.int64), np.full(row.size, size)
-    if row.size > 1:
-        same = row[1:] == row[:-1]
-        low[1:][same] = index[:-1][same]
-        high[:-1][same] = index[1:][same]
+def _widths(series: Ints, index: Ints, size: int) -> Ints:
+    """Return for each change how many values lie between its neighbours."""
+    low, high = np.zeros(series.size, np.int64), np.full(series.size, size)
+    same = series[1:] == series[:-1]
+    low[1:][same] = index[:-1][same]
+    high[:-1][same] = index[1:][same]
     return high - low
 
 
@@ -160,8 +165,9 @@ def nightly(
 ) -> int | None:
     """Return how many nights pass until a nightly run reports a change at place ``at``; None if none does in ``nights``.
 
-    After each day, ``counts`` runs over all days so far. 0 would be the night after the first day of the new level; a
-    regime has at least ``min_segment`` days, so 2 is the least. A change reported up to ``within`` days off counts.
+    After each day, ``counts`` runs over all days so far. 0 would be the night after the first day of the new level. A
+    regime has at least ``min_segment`` days, so 2 is the least for a change dated right; one reported up to ``within``
+    days off counts too.
 
     Raises:
         StatisticsError: More than one dimension, or a place outside the series.
@@ -236,16 +242,14 @@ def _wander(y: Any, place: Any, period: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _batch(y: Any, rows: Any, period: Any, m: Any, penalties: Any, effect: Any, places: Any, found: Any) -> None:
-    """Write cuts with their intervals, rates before and after, and gains."""
+def _batch(y: Any, rows: Any, period: Any, m: Any, penalties: Any, effect: Any, places: Any, numbers: Any) -> None:
+    """Write series, cut and interval of each change; rates before and after, and the gain."""
     for i in range(rows.size):
         series = y[rows[i]]
         fit = _one(series, period, m, penalties[i], effect)
-        cuts = fit.cuts[:MOST]
-        scale = fit.variance * fit.inflation
-        gains, believable = judge(fit.values, fit.exposure, POISSON, fit.cuts, m, scale, BETWEEN, np.inf)
-        rate = fit.rate
+        cuts, scale = fit.cuts, fit.variance * fit.inflation
+        gains, believable = judge(fit.values, fit.exposure, POISSON, cuts, m, scale, BETWEEN, np.inf)
         for j in range(cuts.size):
-            places[i, j, 0] = cuts[j]
-            places[i, j, 1:] = believable[j]
-            found[i, j, 0], found[i, j, 1], found[i, j, 2] = rate[cuts[j] - 1], rate[cuts[j]], gains[j]
+            places[i, j, 0], places[i, j, 1] = rows[i], cuts[j]
+            places[i, j, 2:] = believable[j]
+            numbers[i, j, 0], numbers[i, j, 1], numbers[i, j, 2] = fit.rate[cuts[j] - 1], fit.rate[cuts[j]], gains[j]

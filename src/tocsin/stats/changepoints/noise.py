@@ -20,6 +20,7 @@ from tocsin.stats.changepoints.search import POISSON, slope_of, sums_of
 SMALLEST_DISPERSION = 0.1
 LARGEST_DECAY = 0.9
 NEGLIGIBLE = 0.03
+UNSURE = 8.0  # over n: a few values show correlations that are not there, and a search has to begin somewhere
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +115,7 @@ def from_differences(r: Any) -> Any:
     if counts[2] == 0 or sums[1] <= 0:
         return 0.0, 0.0, 1.0
     one, two = sums[1] / counts[1], sums[2] / counts[2]
-    first = min(max(two / one - 1, 0.0), LARGEST_DECAY)
+    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), LARGEST_DECAY)
     return one / 2 / (1 - first), first, (1 + first) / (1 - first)
 
 
@@ -150,7 +151,7 @@ def from_most_differences(r: Any) -> Any:
     one, two = _median_square(r, 1), _median_square(r, 2)
     if one <= 0:
         return variance, rho, inflation
-    first = min(max(two / one - 1, 0.0), LARGEST_DECAY)
+    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), LARGEST_DECAY)
     robust = one / 2 / (1 - first), first, (1 + first) / (1 - first)
     return robust if robust[0] * robust[2] < variance * inflation else (variance, rho, inflation)
 

@@ -48,7 +48,7 @@ def sums_of(values: Any, exposure: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def slope_of(s: Any, a: Any, b: Any) -> Any:
     """Return the slope of the line through places a .. b - 1 and what it gains over their mean."""
     y, e, t = s[b, 0] - s[a, 0], s[b, 1] - s[a, 1], s[b, 2] - s[a, 2]
@@ -61,7 +61,7 @@ def slope_of(s: Any, a: Any, b: Any) -> Any:
     return product / squares, product * product / squares
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def cost(s: Any, kind: Any, a: Any, b: Any, drift: Any) -> Any:
     """Return minus twice the best log-likelihood of places a .. b - 1 as one regime; a line has to gain ``drift``."""
     y, e = s[b, 0] - s[a, 0], s[b, 1] - s[a, 1]
@@ -85,7 +85,7 @@ def best_cut(s: Any, kind: Any, low: Any, high: Any, m: Any, drift: Any) -> Any:
     return at, gain
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _likely_cut(s: Any, kind: Any, low: Any, high: Any, m: Any) -> Any:
     """Return the cut with the largest score statistic: the gain's approximation without logarithms."""
     y, e = s[high, 0] - s[low, 0], s[high, 1] - s[low, 1]
@@ -199,7 +199,7 @@ def _without(values: Any, i: Any) -> Any:
     return np.append(values[:i], values[i + 1 :])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _noisier(noise: Any, low: Any, high: Any) -> Any:
     """Return how many times noisier places low .. high - 1 are than all on average; at least 1, 1 for a few."""
     if noise.shape[0] <= high:

@@ -159,7 +159,7 @@ def _beyond(y: Any, exposure: Any, medians: Any, kind: Any, t: Any, width: Any, 
     return 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _apart(y: Any, usual: Any, width: Any, kind: Any) -> Any:
     """Return how far a sum lies from the usual one: its deviance (counts), or its square (levels)."""
     if kind != POISSON:
