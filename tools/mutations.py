@@ -33,6 +33,7 @@ ADDRESSES = "src/tocsin/addresses.py"
 SIMULATE = "src/tocsin/sources/simulate"
 SOURCES = "src/tocsin/sources"
 DISTINCT = "src/tocsin/distinct.py"
+STATS = "src/tocsin/stats/"
 
 
 def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Mutation:
@@ -53,6 +54,10 @@ _lines = partial(_in, "test_jsonl_fast")
 _parquet = partial(_in, "test_sources_parquet")
 _simulated = partial(_in, "test_simulate")
 _stories = partial(_in, "test_simulate_stories")
+_counted = partial(_in, "test_stats_counts")
+_hours = partial(_in, "test_stats_circular")
+_changes = partial(_in, "test_stats_changepoints")
+_waiting = partial(_in, "test_stats_waiting")
 
 # fmt: off
 TIME = (
@@ -262,6 +267,34 @@ SIMULATED = (
     _stories("simulate.guessers-are-abroad", f"{SIMULATE}/stories.py", "if c != home and city.country_iso_code == CITIES[home].country_iso_code", "if c != home",
              "who_was_never_outside_the_us_is_so_by_the_geo_table_whether_failures_count_or_not[400users-45days-seed20260601]"),
 )
+STATS_FLOOR = (
+    _counted("multiple.not-tested-counts-as-tested", STATS + "multiple.py", "scaled = v[order] * (v.size / np.arange", "scaled = v[order] * (values.size / np.arange",
+             "benjamini_hochberg_and_holm_equal_their_definitions_and_keep_nan"),
+    _counted("welch.split-day-belongs-to-before", STATS + "welch.py", ">= where[:, None]", "> where[:, None]",
+             "welch_equals_scipy_row_by_row_with_missing_days"),
+    _counted("poisson.those-at-zero-are-thought-seen", STATS + "poisson.py", 'start = 1.0 if support == "truncated" else 0.0', "start = 0.0",
+             "the_population_fit_covers_the_parameter_where_recipients_are_at_least_one[truncated]"),
+    _counted("rates.garwood-upper-end", STATS + "rates.py", "special.gammaincinv(k + 1, 1 - tail)", "special.gammaincinv(k, 1 - tail)",
+             "garwood_equals_the_published_table"),
+    _hours("circular.along-the-mean-is-forgotten", STATS + "circular.py", "return max(x * x, y * y) / (w * (1 - w))", "return x * x / (w * (1 - w))",
+           "the_scan_finds_the_split_of_the_slow_statistic"),
+    _changes("changes.missing-is-zero", STATS + "changepoints/fit.py", "known = np.where(np.isnan(y), 0.0, 1.0)", "known = np.where(np.isnan(y), 1.0, 1.0)",
+             "no_data_is_not_zero_and_changes_no_regime"),
+    _changes("changes.spikes-stay-in", STATS + "changepoints/fit.py", "if mark[t] == REMOVED:", "if mark[t] > REMOVED:",
+             "a_change_is_reported_with_its_first_day_size_and_interval_and_spikes_apart"),
+    _changes("changes.pruned-too-early", STATS + "changepoints/search.py", "if tried[a] <= best[j] + slack:", "if tried[a] <= best[j] - penalty:",
+             "the_optimal_partition_over_candidates_is_that_of_the_slow_one_over_the_same"),
+    _changes("changes.autocorrelation-is-ignored", STATS + "changepoints/noise.py", "return squares / (n - 2 - parameters), first, 1 + 2 * first / (1 - decay)", "return squares / (n - 2 - parameters), first, 1.0",
+             "the_test_for_any_change_keeps_its_level_under_autocorrelation[0.6]"),
+    _changes("binseg.no-price-for-short-parts", STATS + "changepoints/binseg.py", "+ math.log(n) - np.log(left) - np.log(right)", "",
+             "binary_segmentation_is_its_definition"),
+    _changes("windows.last-partial-day-counts", STATS + "changepoints/windows.py", "(low >= since) & (high <= until)", "(low >= since) & (high <= until + 10)",
+             "a_quiet_day_is_zero_a_gap_is_missing_and_a_partial_day_is_dropped_and_named"),
+    _waiting("survival.lost-before-ended", STATS + "survival.py", 'np.searchsorted(np.sort(t[~done]), over, "left") - first', 'np.searchsorted(np.sort(t[~done]), over, "right") - first',
+             "kaplan_meier_equals_the_product_over_times_and_scipy"),
+    _waiting("queueing.nobody-waits-for-the-free", STATS + "queueing.py", "servers * blocked / (servers - load * (1 - blocked))", "servers * blocked / (servers - load * blocked)",
+             "erlang_c_equals_the_sum_of_its_series"),
+)
 # The comparison with the naive reference has to notice by itself, on random logs, what changes most scores.
 RANDOM = (
     _parity("random.baseline-contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
@@ -284,6 +317,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *FINDING,
     *CARRIED,
     *SIMULATED,
+    *STATS_FLOOR,
     *RANDOM,
     *question_mutations.MUTATIONS,
 )

@@ -4,7 +4,8 @@ Enters: NumPy arrays. Leaves: small frozen results of arrays. Layer: ground floo
 errors. A module is imported when it is first used, since some of them load a compiler.
 
 ``multiple`` many tests at once, ``welch`` changes of a daily level, ``circular`` hours of the day, ``poisson`` and
-``rates`` counts with intervals.
+``rates`` counts with intervals, ``changepoints`` when a level changed, ``survival`` how long things take while some are still
+open, ``queueing`` how many analysts that needs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin.stats import circular, multiple, poisson, rates, welch
+    from tocsin.stats import changepoints, circular, multiple, poisson, queueing, rates, survival, welch
 
-__all__ = ["circular", "multiple", "poisson", "rates", "welch"]
+__all__ = ["changepoints", "circular", "multiple", "poisson", "queueing", "rates", "survival", "welch"]
 
 
 def __getattr__(name: str) -> Any:

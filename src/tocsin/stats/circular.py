@@ -19,8 +19,10 @@ from numba import njit
 from scipy import special
 
 from tocsin.errors import StatisticsError
+from tocsin.stats.draws import key_of, shuffle, stream
 from tocsin.stats.multiple import benjamini_hochberg
 from tocsin.stats.rates import check_level
+from tocsin.stats.tails import standardised_bridge
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -164,8 +166,7 @@ def shifts(
     if method == "auto":
         method = "permutation" if size <= PERMUTE_UP_TO else "analytic"
     out, where = np.full((size, 2), np.nan), np.full((size, 3), -1, np.int64)
-    key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    draws = permutations if method == "permutation" else 0
+    draws, key = permutations if method == "permutation" else 0, key_of(seed)
     weight = days.events / (days.events + HALF_WEIGHT_EVENTS)
     _scan_all(
         bounds, days.east, days.north, weight, min_days, draws, key, -2 * math.log1p(-math.sqrt(level)), out, where
@@ -177,14 +178,11 @@ def shifts(
 def _tail(share: Floats, n: Ints, min_days: int) -> Floats:
     """Return the chance that noise explains this share at its best date on either of two independent axes.
 
-    P(sup |B(t)| / sqrt(t (1 - t)) >= x), B a bridge, t from h to 1 - h; a share becomes the x of the same t-test.
+    A share becomes the x with the p-value of its t-test.
     """
-    h = min_days / np.maximum(n, 2 * min_days + 1)
     df = np.maximum(n - 2, 1)
     x = -special.ndtri(special.stdtr(df, -np.sqrt(share / (1 - share) * df)))
-    x = np.maximum(x, 1.0)
-    one = x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) * ((1 - 1 / x**2) * 2 * np.log((1 - h) / h) + 4 / x**2)
-    return np.asarray(1 - (1 - np.minimum(one, 1.0)) ** 2)
+    return np.asarray(1 - (1 - standardised_bridge(x, min_days / np.maximum(n, 1))) ** 2)
 
 
 def _describe(days: Days, weight: Floats, bounds: Ints, where: Ints, p: Floats, level: float) -> Shifts:
@@ -241,7 +239,7 @@ def _axes(east: Any, north: Any, weight: Any, v: Any) -> Any:
     return squares.max() > 1e-12
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _explained(x: Any, y: Any, w: Any) -> Any:
     """Return the share that a change explains: x and y are the axes' sums before it, w its share of the weight."""
     return max(x * x, y * y) / (w * (1 - w))
@@ -266,23 +264,11 @@ def _scan(v: Any, order: Any, m: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _next(state: Any) -> Any:
-    """Return the next 64 random bits of a stream (SplitMix64: Steele, Lea and Flood, OOPSLA 2014, figure 16)."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True)
 def _p_value(v: Any, order: Any, m: Any, best: Any, draws: Any, state: Any) -> Any:
     """Return the share of permutations that explain as much, giving up once enough of them do."""
-    n, reached = v.shape[0], 0
+    reached = 0
     for draw in range(draws):
-        for i in range(n - 1, 0, -1):
-            j = np.int64(((_next(state) >> np.uint64(32)) * np.uint64(i + 1)) >> np.uint64(32))
-            order[i], order[j] = order[j], order[i]
+        shuffle(order, state)
         share, _ = _scan(v, order, m)
         reached += share >= best * (1 - 1e-12)
         if reached == ENOUGH_EXCEEDANCES:
@@ -310,10 +296,7 @@ def _scan_all(
         where[e, 0] = at
         where[e, 1], where[e, 2] = _believable(v, m, best, allowed)
         if draws:
-            state = np.empty(1, np.uint64)
-            state[0] = key ^ (np.uint64(e) * np.uint64(0xD1342543DE82EF95))
-            _next(state)
-            out[e, 1] = _p_value(v, order, m, best, draws, state)
+            out[e, 1] = _p_value(v, order, m, best, draws, stream(key, e))
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,465 @@
+"""Change points: exact against slow oracles, unmoved by what should not matter, honest about what was not there."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tocsin as tc
+from tocsin.stats import changepoints as cp
+from tocsin.stats import tails
+from tocsin.stats.changepoints import noise, search
+from tocsin.stats.changepoints.binseg import binseg
+
+NAN = float("nan")
+WEEK = np.array([1.2, 1.25, 1.2, 1.15, 1.1, 0.55, 0.55])
+WEEK /= WEEK.mean()
+# Taylor (2000): the US trade deficit by month, 1987 and 1988.
+DEFICIT = [
+    10.7, 13.0, 11.4, 11.5, 12.5, 14.1, 14.8, 14.1, 12.6, 16.0, 11.7, 10.6,
+    10.0, 11.4, 7.9, 9.5, 8.0, 11.8, 10.5, 11.2, 9.2, 10.1, 10.4, 10.5,
+]  # fmt: skip
+
+
+def year(seed: int, *changes: tuple[int, float], days: int = 365, level: float = 20.0, spikes: int = 0) -> np.ndarray:
+    """Daily alerts: weekdays, days that vary by half more than Poisson, changes by a factor, spikes."""
+    rng = np.random.default_rng(seed)
+    mean = np.full(days, level)
+    for at, factor in changes:
+        mean[at:] *= factor
+    y = rng.poisson(mean * WEEK[np.arange(days) % 7] * rng.gamma(15, 1 / 15, days)).astype(float)
+    y[rng.choice(days, spikes, replace=False)] *= 8
+    return y
+
+
+# --- the search, against an optimal partition of all places -----------------------------------------------------------
+
+
+def slow_cost(y: np.ndarray, e: np.ndarray, drift: float) -> float:
+    """Minus twice the log-likelihood of one regime; with a drift allowed (finite), Gaussian."""
+    if drift < 0:  # counts
+        return -2 * y.sum() * math.log(y.sum() / e.sum()) if y.sum() > 0 else 0.0
+    flat = -(y.sum() ** 2) / len(y)
+    if len(y) < search.SHORTEST_DRIFT:
+        return flat
+    residual = y - np.polyval(np.polyfit(np.arange(len(y)), y, 1), np.arange(len(y)))
+    return min(flat, (residual**2).sum() - (y**2).sum() + drift)
+
+
+def slow_partition(y: np.ndarray, e: np.ndarray, m: int, penalty: float, drift: float) -> tuple[list[int], float]:
+    n = len(y)
+    best, came = [-penalty] + [math.inf] * n, [0] * (n + 1)
+    for end in range(m, n + 1):
+        for start in range(end - m + 1):
+            now = best[start] + penalty + slow_cost(y[start:end], e[start:end], drift)
+            if now < best[end] - 1e-9:
+                best[end], came[end] = now, start
+    cuts, at = [], n
+    while came[at]:
+        at = came[at]
+        cuts.append(at)
+    return cuts[::-1], best[n]
+
+
+def price(y: np.ndarray, e: np.ndarray, cuts: list[int], penalty: float, drift: float) -> float:
+    edges = [0, *cuts, len(y)]
+    return sum(slow_cost(y[a:b], e[a:b], drift) for a, b in pairwise(edges)) + penalty * len(cuts)
+
+
+@pytest.mark.parametrize("kind", [search.POISSON, search.GAUSSIAN])
+def test_the_search_finds_what_an_optimal_partition_of_all_places_finds(kind: int) -> None:
+    same, missed = 0, []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(30, 90))
+        cuts = np.sort(rng.integers(3, n - 3, rng.integers(0, 4)))
+        level = rng.choice([4.0, 20.0]) * np.exp(rng.normal(0, 0.6, cuts.size + 1))
+        mean = level[np.searchsorted(cuts, np.arange(n), "right")]
+        e = rng.uniform(0.5, 1.5, n) if kind == search.POISSON else np.ones(n)
+        y = rng.poisson(mean * e).astype(float) if kind == search.POISSON else mean / 4 + rng.normal(0, 1, n)
+        penalty = 2.5 * math.log(n)
+        drift = -1.0 if kind == search.POISSON else search.DRIFTS * penalty
+        expected, best = slow_partition(y, e, 3, penalty, drift)
+        s = search.sums_of(y, e)
+        found = search.segment(s, kind, 3, 1.0, penalty, 0.0, np.zeros((0, 2))).tolist()
+        same += found == expected
+        missed.append(price(y, e, found, penalty, drift) - best)
+    assert same >= 22
+    assert min(missed) > -1e-6  # nothing beats the optimum: the oracle and the search mean the same cost
+    assert max(missed) < penalty
+
+
+@given(st.integers(0, 10**6), st.integers(4, 60))
+@settings(max_examples=30, deadline=None)
+def test_the_optimal_partition_over_candidates_is_that_of_the_slow_one_over_the_same(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(np.repeat(rng.normal(0, 3, n), 5)[:n], 1)
+    s, e = search.sums_of(y, np.ones(n)), np.ones(n)
+    cuts = search.partition(s, search.GAUSSIAN, np.arange(1, n), 1, 6.0, 1e9)
+    assert price(y, e, cuts.tolist(), 6.0, 1e9) == pytest.approx(slow_partition(y, e, 1, 6.0, 1e9)[1], abs=1e-6)
+
+
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_is_reported_with_its_first_day_size_and_interval_and_spikes_apart() -> None:
+    found = cp.counts(year(1, (200, 2.0), spikes=3), start="2026-01-05")
+    assert len(found) == 1
+    assert abs(int(found.index[0]) - 200) <= 2
+    assert found.date[0] == np.datetime64("2026-01-05") + int(found.index[0])
+    assert found.first[0] <= 200 <= found.last[0]
+    assert found.effect[0] == pytest.approx(2.0, rel=0.12)
+    assert found.p[0] < 1e-6
+    assert found.confidence[0] > 0.99
+    assert found.p_any < 0.001
+    assert found.outliers.size >= 3
+    assert found.rates[1] / found.rates[0] == pytest.approx(found.effect[0])
+    assert found.factors == pytest.approx(WEEK, rel=0.12)
+
+
+def test_steady_years_have_next_to_no_change_whatever_their_noise_spikes_or_level() -> None:
+    rng = np.random.default_rng(0)
+    quiet = rng.poisson(0.3, (100, 365)).astype(float)
+    outages = np.array([year(seed) for seed in range(100)])
+    outages[np.arange(100), rng.integers(20, 340, 100)] = 0
+    spiky = np.array([year(seed, spikes=4) for seed in range(100)])
+    for steady in (quiet, outages, spiky):
+        assert cp.batch(steady, keep=1).index.size <= 4
+
+
+def test_simulated_years_keep_the_promises_on_hits_and_delays() -> None:
+    at = np.random.default_rng(9).integers(60, 305, 150)
+    for factor, share in ((1.5, 0.9), (2.0, 0.98)):
+        found = cp.batch(np.array([year(s, (int(a), factor)) for s, a in enumerate(at)]), keep=1)
+        hit = np.unique(found.series[np.abs(found.index - at[found.series]) <= 7])
+        assert hit.size >= share * at.size
+        inside = (found.first <= at[found.series]) & (at[found.series] <= found.last)
+        assert inside.mean() > 0.85
+    delays = [cp.nightly(year(s, (int(a), 2.0)), int(a)) for s, a in enumerate(at[:15])]
+    assert np.median([61 if d is None else d for d in delays]) <= 3
+
+
+def test_no_data_is_not_zero_and_changes_no_regime() -> None:
+    y = year(3, (200, 2.0))
+    gaps = y.copy()
+    gaps[50:60] = NAN
+    found = cp.counts(gaps)
+    assert np.abs(found.index - 200).max() <= 2
+    assert len(found) == 1
+    assert any("missing" in w for w in found.warnings)
+    zeros = y.copy()
+    zeros[50:60] = 0
+    assert len(cp.counts(zeros)) == 3
+
+
+def test_means_are_those_of_all_days_of_a_regime() -> None:
+    y = year(4, (100, 3.0), spikes=2)
+    found = cp.counts(y)
+    cut = int(found.index[0])
+    np.testing.assert_allclose(found.means, [y[:cut].mean(), y[cut:].mean()])
+
+
+def test_a_minimum_effect_hides_small_changes_and_a_minimum_segment_short_ones() -> None:
+    y = year(5, (120, 1.5), (240, 3.0))
+    assert len(cp.counts(y)) == 2
+    assert len(cp.counts(y, min_effect=1.0)) == 1
+    episode = year(6, (150, 3.0), (160, 1 / 3))
+    assert len(cp.counts(episode)) == 2
+    assert len(cp.counts(episode, min_segment=30)) == 0
+
+
+def test_hours_of_the_week_are_a_season_too() -> None:
+    rng = np.random.default_rng(7)
+    shape = 1 + 0.8 * np.sin(np.arange(168) * 2 * np.pi / 24)
+    y = rng.poisson(5 * np.tile(shape, 12) * np.where(np.arange(168 * 12) < 1_000, 1, 1.6))
+    found = cp.counts(y, season=168, start="2026-01-05", step="h")
+    assert len(found) == 1
+    assert abs(int(found.index[0]) - 1_000) <= 24
+
+
+def test_what_cannot_be_had_is_said_in_a_warning_not_in_a_number() -> None:
+    short = cp.counts([3, 1, 2, 5])
+    assert any("too short" in w for w in short.warnings)
+    assert any("seasonality" in w for w in short.warnings)
+    nothing = cp.counts([NAN, NAN, NAN])
+    assert nothing.warnings == ("no data",)
+    assert len(cp.counts([])) == len(cp.level([])) == 0
+    rng = np.random.default_rng(1)
+    wandering = np.zeros(300)
+    for t in range(1, 300):
+        wandering[t] = 0.7 * wandering[t - 1] + rng.normal()
+    assert any("autocorrelation" in w for w in cp.level(wandering).warnings)
+    assert len(cp.counts(np.zeros(100))) == 0
+
+
+# --- what should not matter ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+@settings(max_examples=40, deadline=None)
+def test_levels_may_be_shifted_and_scaled(seed: int, shift: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(np.repeat([0.0, 3.0, 1.0], 40), 1)
+    one, other = cp.level(y), cp.level(shift + scale * y)
+    np.testing.assert_array_equal(one.index, other.index)
+    np.testing.assert_allclose(other.rates, shift + scale * one.rates, rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_allclose(other.effect, scale * one.effect, rtol=1e-5, atol=1e-6 * scale)
+    for method in (cp.binseg, cp.cusum):
+        np.testing.assert_array_equal(method(y).index, method(shift + scale * y).index)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_a_series_turned_around_has_its_changes_turned_around(seed: int) -> None:
+    y = np.random.default_rng(seed).normal(np.repeat([0.0, 5.0, 1.0], 40), 1)
+    forward, backward = cp.level(y), cp.level(y[::-1])
+    np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
+    forward, backward = cp.binseg(y), cp.binseg(y[::-1])
+    np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
+
+
+def test_twice_as_many_of_everything_leave_the_changes_where_they_were() -> None:
+    y = year(8, (200, 2.0))
+    np.testing.assert_array_equal(cp.counts(y).index, cp.counts(2 * y).index)
+
+
+def test_points_that_repeat_themselves_do_no_harm() -> None:
+    assert cp.level([1.0] * 40 + [2.0] * 40).index.tolist() == [40]
+    assert cp.counts([5.0] * 60 + [9.0] * 60, season=1).index.tolist() == [60]
+    assert len(cp.level([7.0] * 50)) == len(cp.cusum([7.0] * 50)) == len(cp.binseg([7.0] * 50)) == 0
+    assert math.isnan(cp.p_any([7.0] * 50))
+
+
+def test_the_same_input_gives_the_same_bytes_alone_or_in_a_batch_on_any_number_of_threads() -> None:
+    rows = np.array([year(seed, (150 + seed, 1.8)) for seed in range(12)])
+    one, two = cp.batch(rows, keep=1, threads=1), cp.batch(rows, keep=1, threads=3)
+    assert one.p.tobytes() == two.p.tobytes()
+    for row in range(12):
+        alone = cp.counts(rows[row])
+        mine = one.series == row
+        np.testing.assert_array_equal(one.index[mine], alone.index)
+        np.testing.assert_array_equal(one.first[mine], alone.first)
+        np.testing.assert_allclose(one.p[mine], alone.p)
+        np.testing.assert_allclose(one.effect[mine], alone.effect)
+    order = np.random.default_rng(1).permutation(12)
+    shuffled = cp.batch(rows[order], keep=1)
+    assert sorted(zip(order[shuffled.series], shuffled.index, strict=True)) == sorted(
+        zip(one.series, one.index, strict=True)
+    )
+
+
+def test_the_screen_keeps_series_that_change_and_drops_most_that_do_not() -> None:
+    changed = np.array([year(seed, (120 + seed, 1.6)) for seed in range(60)])
+    steady = np.array([year(1_000 + seed) for seed in range(60)])
+    assert (cp.screen(changed) <= 0.2).mean() > 0.95
+    assert (cp.screen(steady) <= 0.2).mean() < 0.4
+    assert cp.batch(steady).screened.sum() == (cp.screen(steady) <= 0.2).sum()
+    assert cp.screen([[0] * 30, [NAN] * 30]).tolist() == [1.0, 1.0]
+
+
+# --- Taylor, binary segmentation, the notebook -----------------------------------------------------------------------
+
+
+def test_taylors_example_has_his_two_changes_with_levels_and_regimes() -> None:
+    found = cp.cusum(DEFICIT, permutations=9_999, seed=2, include=0.9, start="1987-01", step="M")
+    assert found.date.astype(str).tolist() == ["1987-06", "1987-11"]
+    np.testing.assert_allclose(found.rates, [11.82, 14.32, 10.2])
+    assert found.level.tolist() == [2, 1]
+    assert found.confidence[1] > 0.99
+    assert (found.first <= found.index).all()
+    assert (found.index <= found.last).all()
+
+
+def slow_range(x: np.ndarray) -> float:
+    sums = [0.0]
+    for value in x:
+        sums.append(sums[-1] + value - x.mean())
+    return max(sums) - min(sums)
+
+
+def test_the_confidence_is_the_share_of_orders_with_a_smaller_range() -> None:
+    rng = np.random.default_rng(3)
+    x = np.r_[rng.normal(0, 1, 12), rng.normal(0.8, 1, 12)]
+    whole = slow_range(x)
+    expected = np.mean([slow_range(rng.permutation(x)) >= whole for _ in range(4_000)])
+    found = cp.cusum(x, permutations=4_000, seed=1)
+    assert found.p_any == pytest.approx(expected, abs=0.03)
+
+
+def test_the_analytic_tail_is_that_of_many_permutations() -> None:
+    apart = []
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=365)
+        permuted = cp.cusum(x, permutations=2_000, seed=1, candidate=0.98, include=0.98).p_any
+        apart.append(abs(cp.cusum(x, candidate=0.98, include=0.98).p_any - permuted))
+    assert np.mean(apart) < 0.02
+
+
+def wander(rng: np.random.Generator, n: int, rho: float) -> np.ndarray:
+    x = rng.normal(size=n)
+    for t in range(1, n):
+        x[t] = rho * x[t - 1] + math.sqrt(1 - rho**2) * x[t]
+    return x
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6])
+def test_the_test_for_any_change_keeps_its_level_under_autocorrelation(rho: float) -> None:
+    rng = np.random.default_rng(11)
+    rejected = np.mean([cp.p_any(wander(rng, 300, rho)) < 0.05 for _ in range(600)])
+    assert 0.02 <= rejected <= 0.08
+    if rho > 0.5:
+        naive = np.mean([cp.cusum(wander(rng, 300, rho), include=0.95).p_any < 0.05 for _ in range(100)])
+        assert naive > 0.5
+
+
+def test_ranks_make_outliers_harmless_to_the_cusum() -> None:
+    rng = np.random.default_rng(12)
+    x = np.r_[rng.normal(0, 1, 60), rng.normal(1.5, 1, 60)]
+    x[[20, 95]] = 40, -60
+    assert len(cp.cusum(x)) == 0
+    assert cp.cusum(x, ranks=True).index[0] == pytest.approx(60, abs=8)
+
+
+def test_the_turn_of_the_cusum_is_the_best_cut_by_least_squares() -> None:
+    x = np.random.default_rng(13).normal(np.repeat([0, 1], 20), 1)
+    squares = [((x[:k] - x[:k].mean()) ** 2).sum() + ((x[k:] - x[k:].mean()) ** 2).sum() for k in range(1, 40)]
+    turn = sys.modules[cp.cusum.__module__]._turn
+    assert turn(x, 1, True) == 1 + int(np.argmin(squares))
+
+
+def test_permutations_need_a_seed_and_autocorrelation_none() -> None:
+    with pytest.raises(tc.StatisticsError, match="seed"):
+        cp.cusum(DEFICIT, permutations=99)
+    with pytest.raises(tc.StatisticsError, match="autocorrelation"):
+        cp.cusum(DEFICIT, permutations=99, seed=1, autocorrelated=True)
+    with pytest.raises(tc.StatisticsError, match="one dimension"):
+        cp.counts([[1, 2], [3, 4]])
+    with pytest.raises(tc.StatisticsError, match="not negative"):
+        cp.counts([1, -1])
+
+
+def slow_mbic(z: np.ndarray, most: int) -> list[int]:
+    """Binary segmentation from its definition: always the cut of the largest gain among all parts."""
+    found: list[tuple[int, float]] = []
+    for _ in range(most):
+        edges, best = [0, *sorted(c for c, _ in found), len(z)], (-1, -math.inf)
+        for a, b in pairwise(edges):
+            for k in range(a + 1, b):
+                parts = [((p - p.mean()) ** 2).sum() + math.log(len(p)) for p in (z[a:b], z[a:k], z[k:b])]
+                if parts[0] - parts[1] - parts[2] > best[1]:
+                    best = k, parts[0] - parts[1] - parts[2]
+        found.append(best)
+    kept = max((i + 1 for i, (_, gain) in enumerate(found) if gain >= 3 * math.log(len(z))), default=0)
+    return sorted(c for c, _ in found[:kept])
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_binary_segmentation_is_its_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(np.repeat(rng.normal(0, 2, 4), 12), 1)
+    z = (x - x.mean()) / x.std(ddof=1)
+    assert binseg(x).index.tolist() == slow_mbic(z, 5)
+
+
+def seeds_own(data: list[float], confidence_level: float, offset: int, points: list[int]) -> list[int]:
+    """The notebook's algorithm once more, from its description: shuffles by drawing values, offsets one too small."""
+
+    def sums(values: list[float]) -> list[float]:
+        out = [0.0]
+        for value in values:
+            out.append((value - np.average(values)) + out[-1])
+        return out
+
+    whole = max(sums(data)) - min(sums(data)) if data else 0.0
+    smaller = 0
+    for _ in range(100):
+        left, made = list(data), []
+        for _ in data:
+            made.append(random.choice(left))
+            left.remove(made[-1])
+        smaller += max(sums(made)) - min(sums(made)) < whole
+    if smaller > confidence_level:
+        at = int(np.argmax(np.abs(sums(data))))
+        points.append(at + offset)
+        seeds_own(data[:at], confidence_level, offset, points)
+        seeds_own(data[at:], confidence_level, offset + at - 1, points)
+    return points
+
+
+def test_the_notebooks_way_gives_the_notebooks_numbers_bit_for_bit() -> None:
+    rng = np.random.default_rng(14)
+    y = rng.poisson(np.repeat([10, 25, 15], 20)).astype(float)
+    random.seed(5)
+    expected = sorted(seeds_own(y.tolist(), 95, 0, []))
+    found = cp.notebook(y, seed=5, iterations=100)
+    assert found.index.tolist() == expected
+    assert len(found) >= 2
+    assert found.means[-1] == pytest.approx(y[expected[-1] : -1].mean())  # the last value is left out
+    assert found.warnings
+
+
+def test_the_notebook_reports_the_second_change_a_day_early_and_the_default_does_not() -> None:
+    y = np.repeat([2.0, 9.0, 7.0], 60)
+    assert cp.notebook(y, seed=1, iterations=50).index.tolist() == [60, 119]
+    assert cp.level(y + np.random.default_rng(1).normal(0, 0.3, 180)).index.tolist() == [60, 120]
+
+
+# --- around it -------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_one_row_a_regime() -> None:
+    frame = cp.counts(year(15, (100, 2.0)), start="2026-01-05").to_frame()
+    assert frame.height == 2
+    assert frame["effect"][0] is None
+    assert frame["since"].dtype == pl.Date
+    assert str(frame["until"][1]) == "2027-01-04"
+    assert cp.level(DEFICIT).to_frame().height >= 1
+
+
+def test_a_quiet_day_is_zero_a_gap_is_missing_and_a_partial_day_is_dropped_and_named() -> None:
+    found = cp.count_windows([1, 25, 26, 55], [0, 10, 20, 30, 40, 50, 60], since=5, until=55, gaps=[(30, 31)])
+    assert found.begins.tolist() == [10, 20, 30, 40]
+    np.testing.assert_array_equal(found.counts, [0, 2, NAN, 0])
+    assert found.dropped == ((0, "partial"), (50, "partial"))
+    with pytest.raises(tc.StatisticsError, match="ascend"):
+        cp.count_windows([1], [0, 0], since=0, until=1)
+
+
+def test_a_drift_of_a_level_is_no_staircase() -> None:
+    rng = np.random.default_rng(16)
+    assert len(cp.level(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) == 0
+    assert len(cp.binseg(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) >= 2
+
+
+def test_noise_from_differences_hardly_sees_a_change_of_level() -> None:
+    rng = np.random.default_rng(17)
+    x = wander(rng, 4_000, 0.5)
+    x[2_000:] += 3
+    variance, rho, inflation = noise.from_differences(x)
+    assert (variance, rho, inflation) == (
+        pytest.approx(1.0, abs=0.15), pytest.approx(0.5, abs=0.08), pytest.approx(3.0, abs=0.7),
+    )  # fmt: skip
+    variance, rho, _ = noise.from_residuals(x - np.where(np.arange(4_000) < 2_000, 0, 3), 2)
+    assert (variance, rho) == (pytest.approx(1.0, abs=0.1), pytest.approx(0.5, abs=0.05))
+
+
+def test_the_tails_are_those_of_simulated_bridges() -> None:
+    rng = np.random.default_rng(18)
+    steps = rng.normal(size=(4_000, 1_000))
+    bridge = np.cumsum(steps - steps.mean(axis=1, keepdims=True), axis=1) / math.sqrt(1_000)
+    spans = bridge.max(axis=1) - bridge.min(axis=1)
+    assert tails.kuiper(np.quantile(spans, 0.95) + 1.1652 / math.sqrt(1_000)) == pytest.approx(0.05, abs=0.01)
+    t = np.arange(1, 1_000) / 1_000
+    inside = (t >= 0.05) & (t <= 0.95)
+    largest = (np.abs(bridge[:, :-1]) / np.sqrt(t * (1 - t)))[:, inside].max(axis=1)
+    assert 0.05 <= tails.standardised_bridge(np.quantile(largest, 0.95), 0.05) <= 0.09  # looks at 900 points only
+    assert np.isnan(tails.kuiper(NAN))
