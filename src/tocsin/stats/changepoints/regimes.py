@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-PENALTY = 2.5  # times log n: at most one false change in fifty years of independent days, see docs/statistics.md
+PENALTY = 2.5  # times log n: one false change in some hundred steady years; measured in docs/statistics.md
 FEWEST = 14
 DEPENDENT = 0.2
 
