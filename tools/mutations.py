@@ -280,7 +280,7 @@ STATS_FLOOR = (
            "the_scan_finds_the_split_of_the_slow_statistic"),
     _changes("changes.missing-is-zero", STATS + "changepoints/fit.py", "known = np.where(np.isnan(y), 0.0, 1.0)", "known = np.where(np.isnan(y), 1.0, 1.0)",
              "no_data_is_not_zero_and_changes_no_regime"),
-    _changes("changes.spikes-stay-in", STATS + "changepoints/fit.py", "if mark[t] == REMOVED:", "if mark[t] > REMOVED:",
+    _changes("changes.spikes-stay-in", STATS + "changepoints/season.py", "if side[t] != 0 and end - t < m:", "if side[t] != 0 and end - t < 0:",
              "a_change_is_reported_with_its_first_day_size_and_interval_and_spikes_apart"),
     _changes("changes.pruned-too-early", STATS + "changepoints/search.py", "if tried[a] <= best[j] + slack:", "if tried[a] <= best[j] - penalty:",
              "the_optimal_partition_over_candidates_is_that_of_the_slow_one_over_the_same"),
