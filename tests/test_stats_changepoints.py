@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tocsin as tc
+from benchmarks import statistics, statistics_data
 from tocsin.stats import changepoints as cp
 from tocsin.stats import tails
 from tocsin.stats.changepoints import noise, search
@@ -463,3 +464,28 @@ def test_the_tails_are_those_of_simulated_bridges() -> None:
     largest = (np.abs(bridge[:, :-1]) / np.sqrt(t * (1 - t)))[:, inside].max(axis=1)
     assert 0.05 <= tails.standardised_bridge(np.quantile(largest, 0.95), 0.05) <= 0.09  # looks at 900 points only
     assert np.isnan(tails.kuiper(NAN))
+
+
+def test_each_method_can_be_had_by_name_and_an_unknown_one_is_answered_with_the_closest() -> None:
+    y = year(19, (200, 2.5))
+    for method, options in (("counts", {}), ("level", {}), ("cusum", {"season": 7}), ("binseg", {})):
+        found = cp.find(y, method=method, start="2026-01-05", **options)
+        assert found.method == method
+        assert np.abs(found.index - 200).min() <= 14
+        assert found.means.size == found.rates.size == len(found) + 1
+        assert (
+            found.p.size == found.first.size == found.last.size == found.effect.size == found.level.size == len(found)
+        )
+        assert found.to_frame().height == len(found) + 1
+    with pytest.raises(tc.StatisticsError, match='Did you mean "cusum"'):
+        cp.find(y, method="cumsum")
+
+
+def test_the_figures_of_the_docs_can_be_taken_again_on_few_series() -> None:
+    assert set(statistics.false_changes(2)) == set(statistics_data.NULLS)
+    assert statistics.hits(2)["x3"]["hit_percent"] == 100
+    table = statistics.levels(1)
+    assert set(table) == {*statistics_data.LEVELS, "mean of all"}
+    assert statistics.f1([50], [52]) == 1.0
+    assert statistics.f1([50], []) == pytest.approx(2 / 3)
+    assert statistics.cover([50], [], 100) == 0.5
