@@ -266,6 +266,26 @@ def test_the_screen_keeps_series_that_change_and_drops_most_that_do_not() -> Non
     assert cp.screen([[0] * 30, [NAN] * 30]).tolist() == [1.0, 1.0]
 
 
+ODD = st.lists(st.one_of(st.integers(0, 9), st.just(10**9), st.just(NAN)), max_size=40)
+
+
+@given(ODD, st.sampled_from(sorted(cp.METHODS)), st.sampled_from([1, 7]), st.integers(1, 6))
+@settings(max_examples=150, deadline=None)
+def test_no_series_is_too_odd_to_have_an_orderly_result(y: list[float], method: str, season: int, m: int) -> None:
+    options: dict[str, dict[str, object]] = {
+        "counts": {"season": season, "min_segment": m}, "level": {"min_segment": m}, "cusum": {"season": season},
+        "notebook": {"seed": 1, "iterations": 5}, "binseg": {},
+    }  # fmt: skip
+    if method == "notebook":
+        y = [0 if math.isnan(x) else x for x in y]
+    found = cp.find(y, method, **options[method])
+    assert (np.diff(found.index) > 0).all() or method == "notebook"
+    assert ((found.first <= found.index) & (found.index <= found.last)).all()
+    assert found.means.size == len(found) + 1
+    if method != "notebook":
+        assert found.to_frame().height == (len(found) + 1 if y else 0)
+
+
 # --- Taylor, binary segmentation, the notebook -----------------------------------------------------------------------
 
 

@@ -40,7 +40,8 @@ def standardised_bridge(x: ArrayLike, margin: ArrayLike) -> Floats:
     >>> standardised_bridge([0.5, 3.5], 0.05).round(3).tolist()
     [1.0, 0.018]
     """
-    values, h = np.maximum(np.asarray(x, np.float64), 1.0), np.clip(margin, 1e-9, 0.5)
+    values = np.clip(np.asarray(x, np.float64), 1.0, 40.0)  # beyond 40 the chance is below the smallest number
+    h = np.clip(margin, 1e-9, 0.5)
     passages = (1 - 1 / values**2) * 2 * np.log((1 - h) / h) + 4 / values**2
     p = values * np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi) * passages
     return np.asarray(np.where(values == 1.0, 1.0, np.minimum(p, 1.0)))

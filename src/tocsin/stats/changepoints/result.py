@@ -81,19 +81,20 @@ class ChangePoints:
         """Return one row a regime: from, until (last value), mean, rate, and the change it begins with (null for the first)."""
         import polars as pl
 
-        starts = np.concatenate([[0], self.index]).astype(np.int64)
-        ends = np.concatenate([self.index, [self.values.size]]).astype(np.int64) - 1
+        some = self.values.size > 0  # an empty series has no regime either
+        starts = np.concatenate([[0][:some], self.index]).astype(np.int64)
+        ends = np.concatenate([self.index, [self.values.size][:some]]).astype(np.int64) - 1
 
         def led(values: NDArray[Any]) -> pl.Series:
-            head = pl.Series([None], dtype=pl.Series(values).dtype)
+            head = pl.Series([None][:some], dtype=pl.Series(values).dtype)
             return pl.concat([head, pl.Series(values)])
 
         return pl.DataFrame(
             {
                 "since": self.dates[starts],
                 "until": self.dates[ends],
-                "mean": self.means,
-                "rate": self.rates,
+                "mean": self.means[: starts.size],
+                "rate": self.rates[: starts.size],
                 "effect": led(self.effect),
                 "p": led(self.p),
                 "earliest": led(self.first_date),
