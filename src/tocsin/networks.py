@@ -20,6 +20,8 @@ from tocsin.tables import RANGE_KEY, Table
 if TYPE_CHECKING:
     import os
 
+    from numpy.typing import NDArray
+
     from tocsin.addresses import ParsedAddresses
 
     NetworkSource = str | os.PathLike[str] | pl.DataFrame | Table
@@ -96,6 +98,7 @@ def prefixes(parsed: ParsedAddresses) -> pl.Series:
     >>> prefixes(parse_addresses(pl.Series(["198.51.100.7", "2001:db8:1:2::3", "?"]))).to_list()
     ['198.51.100.0/24', '2001:db8:1::/48', None]
     """
+    # Each network is written once, and its text spread over its addresses.
     v4 = (parsed.hi == 0) & (parsed.lo >> np.uint64(32) == _V4_TAG)
     # One number for each network: its leading bits, with the family in the lowest bit.
     bits = np.where(
@@ -104,12 +107,15 @@ def prefixes(parsed: ParsedAddresses) -> pl.Series:
         (parsed.hi >> np.uint64(16) << np.uint64(1)) | np.uint64(1),
     )
     numbers, rows = np.unique(bits, return_inverse=True)
-    names = pl.Series([_prefix(number) for number in numbers.tolist()], dtype=pl.String)
-    found = names.gather(pl.Series(rows.astype(np.uint32)))
+    odd = (numbers & np.uint64(1)).astype(np.bool_)
+    v6_names = [f"{ipaddress.IPv6Address((number >> 1) << 80)}/48" for number in numbers[odd].tolist()]
+    names = pl.concat([_v4_prefixes(numbers[~odd] >> np.uint64(1)), pl.Series(v6_names, dtype=pl.String)])
+    place = np.empty(numbers.size, np.uint32)
+    place[np.concatenate([np.flatnonzero(~odd), np.flatnonzero(odd)])] = np.arange(numbers.size)
+    found = names.gather(pl.Series(place[rows]))
     return found if parsed.valid.all() else found.set(pl.Series(~parsed.valid), None)
 
 
-def _prefix(number: int) -> str:
-    if number & 1:
-        return f"{ipaddress.IPv6Address((number >> 1) << 80)}/48"
-    return f"{ipaddress.IPv4Address((number >> 1) << 8)}/24"
+def _v4_prefixes(leading: NDArray[np.uint64]) -> pl.Series:
+    octets = {name: (leading >> np.uint64(shift)) & np.uint64(255) for name, shift in (("a", 16), ("b", 8), ("c", 0))}
+    return pl.DataFrame(octets).select(pl.format("{}.{}.{}.0/24", "a", "b", "c")).to_series()

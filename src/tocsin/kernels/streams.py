@@ -14,6 +14,9 @@ from numba import njit
 from tocsin.hashing import EMPTY, ORIGIN, find, mix, put
 from tocsin.kernels.windows import DISTINCT, NEVER, add, value_of
 
+REMEMBERED, NOTHING = -1, -2
+"""Where an entity's previous event is, when it is no row of the batch."""
+
 
 @njit(cache=True, nogil=True)
 def run_sliding(
@@ -121,21 +124,29 @@ def run_ever(
 
 
 @njit(cache=True, nogil=True)
-def run_previous(
-    slot: Any, t: Any, columns: Any, mask: Any, forget: Any, last: Any, kept: Any, out_t: Any, out: Any
-) -> None:
-    """Hand out the remembered columns of the entity's previous event, then remember this one's. Shapes (columns, rows)."""
+def run_previous(slot: Any, t: Any, mask: Any, forget: Any, last: Any, row_of: Any, source: Any, out_t: Any) -> Any:
+    """Find each event's previous one: its row in this batch, ``REMEMBERED`` from before, or ``NOTHING``; and its time.
+
+    ``row_of`` (-1 for every slot) is working room. Return the last row of each entity that took part.
+    """
+    entities = 0
     for i in range(slot.size):
         if not mask[i]:
             continue
         s = slot[i]
         if last[s] != NEVER and not (forget and t[i] - last[s] > forget):
             out_t[i] = last[s]
-            for c in range(columns.shape[0]):
-                out[c, i] = kept[c, s]
+            source[i] = row_of[s] if row_of[s] >= 0 else REMEMBERED
+        entities += row_of[s] < 0
         last[s] = t[i]
-        for c in range(columns.shape[0]):
-            kept[c, s] = columns[c, i]
+        row_of[s] = i
+    latest = np.empty(entities, np.int64)
+    n = 0
+    for i in range(slot.size):
+        if mask[i] and row_of[slot[i]] == i:
+            latest[n] = i
+            n += 1
+    return latest
 
 
 @njit(cache=True, nogil=True)

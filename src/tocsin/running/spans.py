@@ -119,8 +119,36 @@ class EverState(_Accumulating):
         return {"value": out}
 
 
+class Texts:
+    """The texts of entities' previous events, looked up only for the events that are asked about."""
+
+    dtype = np.dtype(object)
+
+    def __init__(
+        self, batch: pl.Series, source: NDArray[np.int64], rows: NDArray[np.int64], kept: NDArray[Any]
+    ) -> None:
+        """Take a batch's column, the row of each event's previous one, and what was remembered for ``rows`` (ascending)."""
+        self._batch, self._source, self._rows, self._kept = batch, source, rows, kept
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Return the texts for some events, None where there is no previous one."""
+        events = np.arange(self._source.size)[index]
+        source = self._source[events]
+        found = np.full(events.size, None, object)
+        here = source >= 0
+        found[here] = self._batch.gather(source[here]).to_list()
+        before = source == streams.REMEMBERED
+        found[before] = self._kept[np.searchsorted(self._rows, events[before])]
+        return found
+
+    def tolist(self) -> list[str | None]:
+        """Return the text for every event."""
+        texts: list[str | None] = self[:].tolist()
+        return texts
+
+
 class PreviousState(Saved):
-    """The remembered columns of each entity's previous event. Numbers are kept as float64, text by a list of values."""
+    """The remembered columns of each entity's previous event: numbers as float64, texts as they are, one for each entity."""
 
     kept: ClassVar[tuple[str, ...]] = ("last", "numbers", "texts")
 
@@ -131,48 +159,36 @@ class PreviousState(Saved):
         self.forget = duration_us(measure.forget_after) if measure.forget_after else 0
         self.last = np.full(0, k.NEVER)
         self.numbers = np.full((len(self.columns), 0), np.nan)
-        self.texts = np.zeros(0, object)
-        self._code: dict[str, int] = {}
+        self.texts = np.full((len(self.columns), 0), None, object)
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Hand out what was remembered and remember the batch."""
         self.last = grow(self.last, n_slots, k.NEVER)
-        self.numbers = grow(self.numbers, n_slots, np.nan, 1)
-        mask = rows.takes_part(self.on, self.entity)
-        given = np.array([self._as_numbers(rows.frame[c]) for c in self.columns]).reshape(len(self.columns), len(rows))
-        out_t, out = np.full(len(rows), k.NEVER), np.full((len(self.columns), len(rows)), np.nan)
-        streams.run_previous(
-            rows.slots[self.entity], rows.t, given, mask, self.forget, self.last, self.numbers, out_t, out
-        )
+        self.numbers, self.texts = grow(self.numbers, n_slots, np.nan, 1), grow(self.texts, n_slots, None, 1)
+        slot, mask = rows.slots[self.entity], rows.takes_part(self.on, self.entity)
+        source, out_t = np.full(len(rows), streams.NOTHING), np.full(len(rows), k.NEVER)
+        latest = streams.run_previous(slot, rows.t, mask, self.forget, self.last, np.full(n_slots, -1), source, out_t)
+        remembered = np.flatnonzero(source == streams.REMEMBERED)
         columns: Arrays = {"timestamp": out_t}
-        for name, values in zip(self.columns, out, strict=True):
-            columns[name] = self._as_texts(values) if rows.frame.schema[name] == pl.String else values
+        for c, name in enumerate(self.columns):
+            column = rows.frame[name]
+            if column.dtype == pl.String:
+                columns[name] = Texts(column, source, remembered, self.texts[c, slot[remembered]])  # type: ignore[assignment]
+                self.texts[c, slot[latest]] = column.gather(latest).to_list()
+            else:
+                columns[name] = self._numbers(c, column, source, remembered, slot)
+                self.numbers[c, slot[latest]] = _numbers(column.gather(latest))
         return columns
 
-    def _as_numbers(self, column: pl.Series) -> NDArray[np.float64]:
-        if column.dtype != pl.String:
-            return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        distinct = column.unique(maintain_order=True).drop_nulls().to_list()
-        for text in distinct:
-            self._code.setdefault(text, len(self._code))
-        codes = column.replace_strict(
-            distinct, [self._code[x] for x in distinct], return_dtype=pl.Float64, default=None
-        )
-        return codes.fill_null(np.nan).to_numpy()
+    def _numbers(self, c: int, column: pl.Series, source: Any, remembered: Any, slot: Any) -> NDArray[np.float64]:
+        out, here = np.full(source.size, np.nan), source >= 0
+        out[here] = _numbers(column)[source[here]]
+        out[remembered] = self.numbers[c, slot[remembered]]
+        return out
 
-    def _as_texts(self, codes: NDArray[np.float64]) -> NDArray[Any]:
-        known = np.array([*self._code, None], object)
-        return known[np.where(np.isnan(codes), len(known) - 1, codes).astype(np.int64)]
 
-    def arrays(self) -> Arrays:
-        """Return the state as named arrays; the texts in the order of their codes."""
-        self.texts = np.array(list(self._code), object)
-        return super().arrays()
-
-    def restore(self, saved: Arrays) -> None:
-        """Take over saved arrays and number the texts as before."""
-        super().restore(saved)
-        self._code = {text: i for i, text in enumerate(self.texts.tolist())}
+def _numbers(column: pl.Series) -> NDArray[np.float64]:
+    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 class FirstSeenState(Saved):

@@ -43,6 +43,11 @@ def span_of(fit: OwnHistory) -> list[int]:
     return [fit.windows, fit.stride, fit.at_least, fit.skip * fit.stride]
 
 
+def _is_plain(fit: OwnHistory) -> bool:
+    """Whether mean and maximum over windows in a row are all that is asked."""
+    return fit.stride == 1 and set(fit.stats) <= {"mean"} and set(fit.quantiles) <= {1.0}
+
+
 def _no_values(shape: int | tuple[int, ...]) -> NDArray[np.float64]:
     return np.full(shape, np.nan)
 
@@ -97,6 +102,7 @@ class WindowState(Saved):
         self.past, self.days = np.zeros(0), np.zeros(0, np.int64)
         self.pop = np.full((len(self.populations), self.width + 1), np.nan)
         self.spans = np.array([span_of(f) for f in self.own], np.int64).reshape(n_own, 4)
+        self.plain = np.array([self.op == k.COUNT and _is_plain(f) for f in self.own], np.bool_)
         coded = [codes_of(f, self.width) for f in self.own]
         self.codes = np.array([c for c, _ in coded], np.int64).reshape(n_own, self.width)
         self.quantiles = np.array([q for _, q in coded], np.float64).reshape(n_own, self.width)
@@ -164,7 +170,7 @@ class WindowState(Saved):
         self.n_touched, new = k.run_windows(
             rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes, self.table,
             self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
-            self.spans, self.codes, self.quantiles, self.base_win, self.base, self.values, self.pop, *out,
+            self.spans, self.plain, self.codes, self.quantiles, self.base_win, self.base, self.values, self.pop, *out,
         )  # fmt: skip
         self.used += new
 
