@@ -180,7 +180,7 @@ def test_a_value_that_left_a_sliding_window_is_no_longer_counted() -> None:
 def test_when_the_extreme_leaves_a_sliding_window_the_next_one_still_inside_takes_its_place() -> None:
     rows = [at(minute / 1440, n=n) for minute, n in ((0, 9), (20, 5), (40, 7), (50, 6), (61, 1), (101, 2), (130, 3))]
     assert trace(rows, rule(tc.Max("n", sliding="1h")), "@value") == [9.0, 9.0, 9.0, 9.0, 7.0, 6.0, 3.0]
-    assert trace(rows, rule(tc.Min("n", sliding="1h")), "@value") == [9.0, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0]
+    assert trace(rows, rule(tc.Min("n", sliding="1h")), "@value") == [9.0, 5.0, 5.0, 5.0, 1.0, 1.0, 2.0]
 
 
 def test_the_extreme_of_a_sliding_window_leaves_it_after_exactly_its_width() -> None:

@@ -33,7 +33,7 @@ def restarted(state: SlidingExtremeState, *, largest: bool) -> SlidingExtremeSta
 
 
 @pytest.mark.parametrize("largest", [False, True])
-def test_an_extreme_is_that_of_the_window_under_any_cut_and_restart(largest: bool) -> None:  # noqa: FBT001
+def test_an_extreme_is_that_of_the_window_under_any_cut_and_restart(largest: bool) -> None:
     rng = np.random.default_rng(5)
     size, users = 9_000, 6
     pace = np.where(np.arange(size) % 3_000 < 1_500, 20_000, 120_000)  # 500 in the window, then 3,000
@@ -64,7 +64,7 @@ def naive(t: np.ndarray, slot: np.ndarray, n: list[int | None], *, largest: bool
 
 
 @pytest.mark.parametrize("returning", [False, True])
-def test_memory_is_that_of_the_window_however_many_entities_came_once(returning: bool) -> None:  # noqa: FBT001
+def test_memory_is_that_of_the_window_however_many_entities_came_once(returning: bool) -> None:
     """Three hundred events in the window, a hundred in a batch: the queue never needs its first length of 1,024 twice."""
     state, batch = new_state(largest=True), 100
     for start in range(0, 100_000, batch):
