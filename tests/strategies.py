@@ -170,8 +170,8 @@ PERIODS = ("1d", "1d", "1d", "1h", "1w", "1mo")
 
 
 def aggregates(**span: Any) -> list[measures.Measure]:
-    """Every aggregate over one span, as far as the span allows it."""
-    found: list[measures.Measure] = [
+    """Every aggregate over one span."""
+    return [
         measures.Count(**span),
         measures.Count(where=BOUNCED, **span),
         measures.Sum("nr_recipients", **span),
@@ -181,10 +181,9 @@ def aggregates(**span: Any) -> list[measures.Measure]:
         measures.Ratio(num=BOUNCED, den=IS_MAIL, **span),
         measures.Distinct("src_ip", **span),
         measures.Distinct("nr_recipients", bound=2, **span),
+        measures.Min("nr_recipients", **span),
+        measures.Max("size", scale=10, **span),
     ]
-    if not span.get("sliding"):
-        found += [measures.Min("nr_recipients", **span), measures.Max("size", scale=10, **span)]
-    return found
 
 
 def special_measures(zone: str) -> list[measures.Measure]:

@@ -177,6 +177,23 @@ def test_a_value_that_left_a_sliding_window_is_no_longer_counted() -> None:
     assert trace(rows, rule(tc.Distinct("word", sliding="1h")), "@value") == [1.0, 2.0, 1.0]
 
 
+def test_when_the_extreme_leaves_a_sliding_window_the_next_one_still_inside_takes_its_place() -> None:
+    rows = [at(minute / 1440, n=n) for minute, n in ((0, 9), (20, 5), (40, 7), (50, 6), (61, 1), (101, 2), (130, 3))]
+    assert trace(rows, rule(tc.Max("n", sliding="1h")), "@value") == [9.0, 9.0, 9.0, 9.0, 7.0, 6.0, 3.0]
+    assert trace(rows, rule(tc.Min("n", sliding="1h")), "@value") == [9.0, 5.0, 5.0, 5.0, 1.0, 1.0, 2.0]
+
+
+def test_the_extreme_of_a_sliding_window_leaves_it_after_exactly_its_width() -> None:
+    rows = [at(0, n=9), at(1 / 24, n=5), at(3 / 24, n=-7), at(3 / 24, n=-8)]
+    assert trace(rows, rule(tc.Max("n", sliding="1h")), "@value") == [9.0, 5.0, -7.0, -7.0]
+    assert trace(rows[1:], rule(tc.Max("n", sliding="2h")), "@value") == [5.0, -7.0, -7.0]
+
+
+def test_an_event_without_the_column_or_of_another_entity_does_not_touch_a_sliding_extreme() -> None:
+    rows = [at(0, n=4), at(0.01, n=None), at(0.02, n=6), at(0.03, user_id="bob", n=1), at(0.035, n=5)]
+    assert trace(rows, rule(tc.Min("n", sliding="1h")), "@value") == [4.0, None, 4.0, 1.0, 4.0]
+
+
 # --------------------------------------------------------------------------------------------------- special measures
 def test_the_previous_event_is_forgotten_after_its_time_and_not_before() -> None:
     rows = [at(0, n=1), at(1, n=2), at(2.5, n=3)]

@@ -55,6 +55,7 @@ EVERY_MEASURE = (
     rule("sum", tc.Sum("size", per="1h")),
     rule("mean", tc.Mean("size", sliding="90m")),
     rule("min", tc.Min("size", per="1w")),
+    rule("min-sliding", tc.Min("size", sliding="6h")),
     rule("max", tc.Max("size", ever=True, forget_after="2d")),
     rule("ratio", BOUNCES, above=0.3),
     rule("distinct", tc.Distinct("src_ip", per="1d", bound=4)),

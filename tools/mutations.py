@@ -42,6 +42,7 @@ def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Muta
 
 _time = partial(_in, "test_time_contract")
 _hand = partial(_in, "test_measures_by_hand")
+_sliding = partial(_in, "test_sliding_extremes")
 _findings = partial(_in, "test_findings_by_hand")
 _parity = partial(_in, "test_parity")
 _calendar = partial(_in, "test_calendars")
@@ -124,8 +125,22 @@ WINDOW = (
           "a_populations_mean_is_the_same_to_the_last_bit_in_whatever_order_users_came"),
 )
 STREAM = (
-    _time("sliding.closed-at-its-old-end", STREAMS, "queue[tail & m, 0] <= t[i] - width", "queue[tail & m, 0] < t[i] - width",
+    _time("sliding.closed-at-its-old-end", STREAMS, "<= t[i] - width:\n            e = queue[tail & m]\n            if op", "< t[i] - width:\n            e = queue[tail & m]\n            if op",
           "a_sliding_window_leaves_out_its_old_end"),
+    _hand("sliding-extreme.closed-at-its-old-end", STREAMS, "<= t[i] - width:\n            e = queue[tail & m]\n            if line", "< t[i] - width:\n            e = queue[tail & m]\n            if line",
+          "the_extreme_of_a_sliding_window_leaves_it_after_exactly_its_width"),
+    _hand("sliding-extreme.never-leaves", STREAMS, "line[e[1], 0] = e[4]", "line[e[1], 0] = tail",
+          "when_the_extreme_leaves_a_sliding_window_the_next_one_still_inside_takes_its_place"),
+    _hand("sliding-extreme.next-in-line-is-forgotten", STREAMS, "queue[last & m, 4] = head", "queue[last & m, 4] = NOBODY",
+          "when_the_extreme_leaves_a_sliding_window_the_next_one_still_inside_takes_its_place"),
+    _hand("sliding-extreme.who-left-still-stands-in-line", STREAMS, "        if last >= tail:", "        if last >= 0:",
+          "the_extreme_of_a_sliding_window_leaves_it_after_exactly_its_width"),
+    _sliding("sliding-extreme.who-left-is-compared-with", STREAMS, "while last >= tail and (", "while last >= 0 and (",
+             "an_extreme_is_that_of_the_window_under_any_cut_and_restart[False]"),
+    _sliding("sliding.longer-queue-starts-anew", "src/tocsin/running/spans.py", "longer[old & (size - 1)] = queue", "longer[: old.size] = queue",
+             "an_extreme_is_that_of_the_window_under_any_cut_and_restart[True]"),
+    _sliding("sliding-extreme.line-is-not-saved", "src/tocsin/running/spans.py", '("queue", "ends", "line")', '("queue", "ends")',
+             "an_extreme_is_that_of_the_window_under_any_cut_and_restart[True]"),
     _hand("sliding.distinct-never-leaves", STREAMS, "acc[e[1], 0] -= 1", "acc[e[1], 0] -= 0",
           "a_value_that_left_a_sliding_window_is_no_longer_counted"),
     _time("ever.forgets-at-the-span", STREAMS, "last[s] != NEVER and t[i] - last[s] > forget:", "last[s] != NEVER and t[i] - last[s] >= forget:",

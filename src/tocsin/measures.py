@@ -126,23 +126,13 @@ class Mean(_OfColumn):
 
 
 @dataclass(frozen=True, eq=False)
-class _Extreme(_OfColumn):
-    def __post_init__(self) -> None:
-        """Extremes cannot be taken out of a sliding window again."""
-        super().__post_init__()
-        if self.sliding:
-            msg = f'{type(self).__name__} has no sliding form. Use per="1h", or Count/Sum/Mean with sliding=.'
-            raise RuleError(msg)
+class Min(_OfColumn):
+    """The smallest value of a column, for example ``Min("size", per="1w")``."""
 
 
 @dataclass(frozen=True, eq=False)
-class Min(_Extreme):
-    """The smallest value of a column."""
-
-
-@dataclass(frozen=True, eq=False)
-class Max(_Extreme):
-    """The largest value of a column."""
+class Max(_OfColumn):
+    """The largest value of a column, for example of the last ten minutes: ``Max("nr_recipients", sliding="10m")``."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

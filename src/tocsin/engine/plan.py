@@ -15,8 +15,17 @@ from tocsin.detection import LOOKED_UP, Detection, ref_name
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical
 from tocsin.fits import Fit, Limit, OwnHistory, Population
-from tocsin.measures import FirstSeen, Hours, Measure, Previous, Spanned
-from tocsin.running import EverState, FirstSeenState, HoursState, LimitState, PreviousState, SlidingState, WindowState
+from tocsin.measures import FirstSeen, Hours, Max, Measure, Min, Previous, Spanned
+from tocsin.running import (
+    EverState,
+    FirstSeenState,
+    HoursState,
+    LimitState,
+    PreviousState,
+    SlidingExtremeState,
+    SlidingState,
+    WindowState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -179,7 +188,11 @@ def _new_state(shared: _Shared, gaps: Sequence[Gap]) -> Running:
     if isinstance(measure, Spanned):
         if measure.per:
             return WindowState(measure, on, entity, shared.own, shared.populations, gaps)
-        return SlidingState(measure, on, entity) if measure.sliding else EverState(measure, on, entity)
+        if measure.ever:
+            return EverState(measure, on, entity)
+        if isinstance(measure, Min | Max):
+            return SlidingExtremeState(measure, on, entity)
+        return SlidingState(measure, on, entity)
     kinds: dict[type[Measure], Any] = {Previous: PreviousState, FirstSeen: FirstSeenState, Hours: HoursState}
     state: Running = kinds[type(measure)](measure, on, entity)
     return state

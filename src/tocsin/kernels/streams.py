@@ -16,6 +16,7 @@ from tocsin.kernels.windows import DISTINCT, NEVER, add, value_of
 
 REMEMBERED, NOTHING = -1, -2
 """Where an entity's previous event is, when it is no row of the batch."""
+NOBODY = -1
 
 
 @njit(cache=True, nogil=True)
@@ -78,6 +79,52 @@ def run_sliding(
         head += 1
     ends[0], ends[1] = head, tail
     return new
+
+
+@njit(cache=True, nogil=True)
+def run_sliding_extreme(
+    slot: Any,
+    t: Any,
+    value: Any,
+    mask: Any,
+    largest: Any,
+    scale: Any,
+    width: Any,
+    queue: Any,
+    ends: Any,
+    line: Any,
+    out: Any,
+) -> None:
+    """One queue of (time, slot, value, before, behind) for all entities, and for each the events that may yet be its extreme.
+
+    An event may yet be the extreme until a later one of its entity is at least as extreme. Those that may stand in line,
+    the extreme first: ``before`` and ``behind`` are the numbers of their neighbours, ``line`` holds the first and the last
+    of each entity. Events are numbered as they enter the queue, so a number below its tail has left the window.
+    (A monotonic queue for each entity, its nodes in the queue that all share.)
+    """
+    m, head, tail = queue.shape[0] - 1, ends[0], ends[1]
+    for i in range(slot.size):
+        if not mask[i]:
+            continue
+        while tail < head and queue[tail & m, 0] <= t[i] - width:
+            e = queue[tail & m]
+            if line[e[1], 0] == tail:
+                line[e[1], 0] = e[4]
+            tail += 1
+        s, x = slot[i], value[i]
+        last = line[s, 1]
+        while last >= tail and (queue[last & m, 2] <= x if largest else queue[last & m, 2] >= x):
+            last = queue[last & m, 3]
+        if last >= tail:
+            queue[last & m, 4] = head
+        else:
+            line[s, 0] = head
+        line[s, 1] = head
+        e = queue[head & m]
+        e[0], e[1], e[2], e[3], e[4] = t[i], s, x, last, NOBODY
+        out[i] = queue[line[s, 0] & m, 2] / scale
+        head += 1
+    ends[0], ends[1] = head, tail
 
 
 @njit(cache=True, nogil=True)

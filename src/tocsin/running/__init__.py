@@ -6,7 +6,14 @@ arrays that can be saved and restored. Layer: above ``kernels``, ``measures`` an
 
 from tocsin.running.limits import LimitState
 from tocsin.running.rows import Rows
-from tocsin.running.spans import EverState, FirstSeenState, HoursState, PreviousState, SlidingState
+from tocsin.running.spans import (
+    EverState,
+    FirstSeenState,
+    HoursState,
+    PreviousState,
+    SlidingExtremeState,
+    SlidingState,
+)
 from tocsin.running.state import Arrays, Running
 from tocsin.running.windowed import WindowState
 
@@ -19,6 +26,7 @@ __all__ = [
     "PreviousState",
     "Rows",
     "Running",
+    "SlidingExtremeState",
     "SlidingState",
     "WindowState",
 ]

@@ -21,7 +21,7 @@ from tocsin.running.state import Arrays, Saved, grow, lanes, operation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tocsin.measures import FirstSeen, Hours, Previous, Spanned
+    from tocsin.measures import FirstSeen, Hours, Max, Min, Previous, Spanned
     from tocsin.running.rows import Rows
 
 
@@ -66,7 +66,9 @@ class SlidingState(_Accumulating):
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in and return its running values."""
         self.acc = grow(self.acc, n_slots, 0)
-        self._lengthen(len(rows))
+        self.queue = _lengthen(self.queue, self.ends, len(rows))
+        if self.op == k.DISTINCT:
+            self.queue_hashes = _lengthen(self.queue_hashes, self.ends, len(rows))
         mask, p, q, hashes = self._inputs(rows, oldest=1)
         out = np.full(len(rows), np.nan)
         self.used += streams.run_sliding(
@@ -75,21 +77,46 @@ class SlidingState(_Accumulating):
         )  # fmt: skip
         return {"value": out}
 
-    def _lengthen(self, adding: int) -> None:
-        """Make room in the queue; rows keep their place modulo its length."""
-        head, tail = self.ends.tolist()
-        have = self.queue.shape[0]
-        if head - tail + adding <= have:
-            return
-        size = 1 << (head - tail + adding).bit_length()
-        old = np.arange(tail, head)
-        queue = np.zeros((size, 4), np.int64)
-        queue[old & (size - 1)] = self.queue[old & (have - 1)]
-        if self.op == k.DISTINCT:
-            hashes = np.zeros((size, 2), np.uint64)
-            hashes[old & (size - 1)] = self.queue_hashes[old & (have - 1)]
-            self.queue_hashes = hashes
-        self.queue = queue
+
+class SlidingExtremeState(Saved):
+    """The smallest or largest of ``(t - width, t]``: one queue for all entities, and each entity's line through it."""
+
+    kept: ClassVar[tuple[str, ...]] = ("queue", "ends", "line")
+
+    def __init__(self, measure: Min | Max, on: pl.Expr, entity: str) -> None:
+        """Start with an empty queue."""
+        self.measure, self.on, self.entity = measure, on, entity
+        self.largest = operation(measure) == k.MAX
+        self.width = duration_us(measure.sliding or "0s")
+        self.queue = np.zeros((1024, 5), np.int64)
+        self.ends = np.zeros(2, np.int64)
+        self.line = np.full((0, 2), streams.NOBODY)
+
+    def run(self, rows: Rows, n_slots: int) -> Arrays:
+        """Fold a batch in and return its running values."""
+        self.line = grow(self.line, n_slots, streams.NOBODY)
+        self.queue = _lengthen(self.queue, self.ends, len(rows))
+        mask = rows.takes_part(self.on, self.entity) & rows.present(self.measure.column)
+        _, values = rows.increments(self.measure)
+        out = np.full(len(rows), np.nan)
+        streams.run_sliding_extreme(
+            rows.slots[self.entity], rows.t, values, mask, self.largest, float(self.measure.scale or 1), self.width,
+            self.queue, self.ends, self.line, out,
+        )  # fmt: skip
+        return {"value": out}
+
+
+def _lengthen(queue: NDArray[Any], ends: NDArray[np.int64], adding: int) -> NDArray[Any]:
+    """Return the queue with room for so many more; rows keep their place modulo its length, a power of two."""
+    head, tail = ends.tolist()
+    have = queue.shape[0]
+    if head - tail + adding <= have:
+        return queue
+    size = 1 << (head - tail + adding).bit_length()
+    old = np.arange(tail, head)
+    longer = np.zeros((size, queue.shape[1]), queue.dtype)
+    longer[old & (size - 1)] = queue[old & (have - 1)]
+    return longer
 
 
 class EverState(_Accumulating):
