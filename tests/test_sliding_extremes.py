@@ -35,10 +35,10 @@ def restarted(state: SlidingExtremeState, *, largest: bool) -> SlidingExtremeSta
 @pytest.mark.parametrize("largest", [False, True])
 def test_an_extreme_is_that_of_the_window_under_any_cut_and_restart(largest: bool) -> None:
     rng = np.random.default_rng(5)
-    size, users = 9_000, 6
-    pace = np.where(np.arange(size) % 3_000 < 1_500, 20_000, 120_000)  # 500 in the window, then 3,000
-    t = np.cumsum(np.where(rng.random(size) < 0.2, 0, rng.integers(0, pace[::-1])))
-    slot = rng.integers(-1, users, size)
+    size, users = 12_000, 300
+    pace = np.where(np.arange(size) % 3_000 < 1_500, 500_000, 100_000)  # 300 in the window, then 1,500
+    t = np.cumsum(np.where(rng.random(size) < 0.2, 0, rng.integers(0, pace)))
+    slot = (rng.random(size) ** 4 * (users + 1)).astype(np.int64) - 1  # some come back when their place is taken
     n = [None if rng.random() < 0.1 else int(x) for x in rng.integers(-40, 40, size)]
     state, got = new_state(largest=largest), []
     for start, stop in pairwise([0, *np.sort(rng.integers(0, size, 60)).tolist(), size]):
