@@ -10,10 +10,10 @@ import math
 from typing import TYPE_CHECKING
 
 import polars as pl
-from scipy.stats import t as student_t
 
 from tocsin.calendars import DAY, load_zone, moment
 from tocsin.errors import RuleError
+from tocsin.stats.poisson import population_of_sums
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
@@ -59,19 +59,15 @@ def poisson_parameter(
             f'Only {users} of "{entity}" have {at_least} values of "{column}"; a population needs at least two.'
         )
     n, s, s2 = (sums[c].cast(pl.Int128).to_list() for c in ("n", "s", "s2"))
-    means = [a / b for a, b in zip(s, n, strict=True)]
-    within = [(k * q - a * a) / (k * (k - 1)) / k for k, a, q in zip(n, s, s2, strict=True)]
-    rate = math.fsum(means) / users
-    variance = math.fsum((m - rate) ** 2 for m in means) / (users - 1)
-    half = float(student_t.ppf(0.975, users - 1)) * math.sqrt(variance / users)
-    dispersion = (variance - math.fsum(within) / users) / rate if rate else math.nan
+    squares = [(k * q - a * a) / k for k, a, q in zip(n, s, s2, strict=True)]  # of whole numbers, so nothing cancels
+    found = population_of_sums(n, s, squares)
     row = {
         "column": column,
-        "lambda": rate,
-        "low": rate - half,
-        "high": rate + half,
-        "dispersion": dispersion,
-        "n": users,
+        "lambda": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "dispersion": found.dispersion,
+        "n": found.members,
     }
     return Table("poisson", pl.DataFrame([row]), ("column",), tuple(row)[1:], moment(_valid_from(events)), tier=4)
 

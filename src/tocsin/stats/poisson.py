@@ -154,8 +154,20 @@ def population_mean(member: ArrayLike, values: ArrayLike, level: float = 0.95, *
     >>> found.mean, round(found.event_mean, 2)
     (5.0, 6.33)
     """
-    check_level(level)
     n, total, squares, _ = _by_member(member, values, max(at_least, 2))
+    return population_of_sums(n, total, squares, level)
+
+
+def population_of_sums(n: ArrayLike, total: ArrayLike, squares: ArrayLike, level: float = 0.95) -> Population:
+    """Return the same from each member's sums alone: number of values (2 at least), their sum, squared deviations' sum.
+
+    For histories too long to hold: three numbers a member are enough.
+
+    >>> population_of_sums([4, 2], [36, 2], [2, 0]).mean
+    5.0
+    """
+    check_level(level)
+    n, total, squares = (np.asarray(x, np.float64) for x in (n, total, squares))
     means = total / n
     mean, variance = float(means.mean()), float(means.var(ddof=1))
     half = float(special.stdtrit(means.size - 1, (1 + level) / 2)) * math.sqrt(variance / means.size)

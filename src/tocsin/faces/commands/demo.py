@@ -130,8 +130,10 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
     console.print(verdict)
     if report.pages:
         console.print(f"{len(report.pages)} pages with charts: {safe(report.pages[0].parent)}/*.html", soft_wrap=True)
-    files = [safe(report.folder / name) for name in ("events.parquet", "geo.csv.gz", "threats.csv")]
-    console.print(f"Look further: tocsin backtest {files[0]} --geo {files[1]} --threats {files[2]}", soft_wrap=True)
+    names = ("events.parquet", "geo.csv.gz", "networks.csv.gz", "threats.csv")
+    events, geo, networks, threats = (safe(report.folder / name) for name in names)
+    more = f"tocsin backtest {events} --geo {geo} --networks {networks} --threats {threats}"
+    console.print(f"Look further: {more}", soft_wrap=True)
     if svg is not None:
         from tocsin.faces.picture import save_picture
 
