@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from tocsin.text_views import text_views, word_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,19 +61,6 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
-def _load_word(_typing: Any, _address: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        word = builder.load(builder.inttoptr(args[0], args[0].type.as_pointer()))
-        word.align = 1
-        return word
-
-    return types.uint64(types.uint64), generate
-
-
-_load: Any = intrinsic(_load_word)
-"""In a kernel, read the 8 bytes at an address, aligned or not."""
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _text_at(views: Any, buffers: Any, i: Any) -> Any:
     """Return where text ``i`` lies in memory, and its length in bytes."""
@@ -89,8 +77,8 @@ def _tail(start: Any, n: Any) -> Any:
     if rest == 0:
         return np.uint64(0)
     if n < EIGHT:
-        return _load(start) & ((np.uint64(1) << rest) - np.uint64(1))
-    return _load(start + n - EIGHT) >> (np.uint64(64) - rest)
+        return word_at(start) & ((np.uint64(1) << rest) - np.uint64(1))
+    return word_at(start + n - EIGHT) >> (np.uint64(64) - rest)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -101,7 +89,7 @@ def _siphash(start: Any, n: Any, k0: Any, k1: Any) -> Any:
     v2 = k0 ^ np.uint64(0x6C7967656E657261)
     v3 = k1 ^ np.uint64(0x7465646279746573)
     for i in range(n >> np.uint64(3)):
-        m = _load(start + np.uint64(8 * i))
+        m = word_at(start + np.uint64(8 * i))
         v3 ^= m
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
@@ -141,7 +129,7 @@ def _stir(digest: Any, word: Any) -> Any:
 def _stir_text(digest: Any, start: Any, n: Any) -> Any:
     d = _stir(digest, n)
     for i in range(n >> np.uint64(3)):
-        d = _stir(d, _load(start + np.uint64(8 * i)))
+        d = _stir(d, word_at(start + np.uint64(8 * i)))
     return _stir(d, _tail(start, n))
 
 
@@ -178,14 +166,6 @@ def key_words(key: bytes) -> tuple[np.uint64, np.uint64]:
     """Return the two little-endian words of a 16-byte key."""
     k0, k1 = np.frombuffer(key, "<u8", 2)
     return k0, k1
-
-
-def _texts(column: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint64], Any]:
-    """Return the views of a text column, the addresses of the buffers they point into, and what keeps both alive."""
-    arrow: Any = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-    _, views, *data = arrow.buffers()
-    words = np.frombuffer(views, np.uint64, 2 * len(arrow), 16 * arrow.offset).reshape(len(arrow), 2)
-    return words, np.array([b.address for b in data], np.uint64), arrow
 
 
 def _items(column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
@@ -228,9 +208,8 @@ def _hash_into(out: Hashes, column: pl.Series, key: bytes) -> None:
     if not len(column):
         return
     if column.dtype == pl.String:
-        views, buffers, alive = _texts(column)
-        _hash_texts(views, buffers, _nulls(column), k0, k1, out)
-        del alive
+        texts = text_views(column)
+        _hash_texts(texts.views, texts.buffers, _nulls(column), k0, k1, out)
     elif isinstance(column.dtype, pl.List):
         offsets, items = _items(column)
         _fold_lists(offsets, hash_column(items, key), out)
@@ -297,9 +276,8 @@ def _fold_column(column: pl.Series, digest: NDArray[np.uint64]) -> None:
     """Take a column's cells into the digests of their rows; what lies under a null is not looked at."""
     null = _nulls(column)
     if column.dtype == pl.String:
-        views, buffers, alive = _texts(column)
-        _fold_texts(views, buffers, null, digest)
-        del alive
+        texts = text_views(column)
+        _fold_texts(texts.views, texts.buffers, null, digest)
     elif isinstance(column.dtype, pl.List):
         offsets, items = _items(column)
         _fold_items(offsets, content_digest(items.to_frame()), null, digest)
