@@ -113,7 +113,10 @@ def medians(runs: list[Measurement]) -> Measurement:
         if isinstance(value, dict):
             result[key] = medians([run[key] for run in runs])
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            result[key] = statistics.median(run[key] for run in runs)
+            middle = statistics.median(run[key] for run in runs)
+            result[key] = (
+                int(middle) if all(run[key] == middle and isinstance(run[key], int) for run in runs) else middle
+            )
         else:
             result[key] = value
     return result
