@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tocsin.questions.columns import describe, histogram, top
     from tocsin.questions.explanation import explain
     from tocsin.questions.habits import poisson_parameter, shifted_hours
+    from tocsin.questions.levels import change_points
     from tocsin.questions.places import fastest_travellers, outside, world_map
     from tocsin.questions.timelines import population, series
 
@@ -23,6 +24,7 @@ _HOMES = {
     "changes": ("largest_changes",),
     "columns": ("describe", "histogram", "top"),
     "explanation": ("explain",),
+    "levels": ("change_points",),
     "habits": ("poisson_parameter", "shifted_hours"),
     "places": ("fastest_travellers", "outside", "world_map"),
     "timelines": ("population", "series"),
@@ -30,8 +32,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Answer", "describe", "explain", "fastest_travellers", "histogram", "largest_changes", "outside", "poisson_parameter", "population",
-    "series", "shifted_hours", "top", "world_map",
+    "Answer", "change_points", "describe", "explain", "fastest_travellers", "histogram", "largest_changes", "outside",
+    "poisson_parameter", "population", "series", "shifted_hours", "top", "world_map",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def draw(chart: Chart) -> go.Figure:
     >>> figure.data[0].type
     'bar'
     """
-    from tocsin.views import bars, time, world
+    from tocsin.views import bars, regimes, time, world
 
     painters: dict[str, Any] = {
         "histogram": bars.histogram,
@@ -30,6 +30,7 @@ def draw(chart: Chart) -> go.Figure:
         "changes": bars.changes,
         "fitted": bars.fitted,
         "series": time.series,
+        "regimes": regimes.regimes,
         "hours": time.hours,
         "map": world.places,
         "travel": world.journeys,

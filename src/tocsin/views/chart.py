@@ -28,6 +28,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "changes": ("label", "change", "low", "high", "verdict"),
         "fitted": ("value", "observed", "expected"),
         "series": ("time", "value", "baseline", "low", "high", "limit", "fired"),
+        "regimes": ("time", "value", "mean", "outlier"),
         "hours": ("label", "hour", "before", "after"),
         "map": ("latitude", "longitude", "count", "label"),
         "travel": ("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"),

@@ -204,6 +204,22 @@ def changes(
     )  # fmt: skip
 
 
+@_command("change-points", "mail.jsonl.gz --local Europe/Berlin --html levels.html")
+def change_points(
+    source: Source, /, *, local: Local = "UTC",
+    method: Annotated[str, Parameter(help="counts (the default), level, cusum, binseg or notebook.")] = "counts",
+    where: Where = (), gap: Gap = (), reading: SourceOptions = READING, answer: AnswerOptions = ANSWER,
+) -> int:  # fmt: skip
+    """Find the days on which the number of events a day changed for good, and by how much."""
+    from tocsin import questions
+
+    gaps = gaps_of(gap)
+    return put(
+        "ask change-points", source, reading, None, answer,
+        lambda e, _r: questions.change_points(e, zone=local, on=where_of(where), method=method, gaps=gaps),
+    )  # fmt: skip
+
+
 @_command("poisson", "mail.jsonl.gz --column nr_recipients --where kind=mail")
 def poisson(
     source: Source, /, *, column: Column = "nr_recipients", by: By = "user_id",

@@ -6,6 +6,7 @@ Enters: arrays that a method found. Leaves: ``ChangePoints``, a frozen value. La
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,14 @@ class ChangePoints:
                 "level": led(self.level),
             }
         )
+
+    def plot(self, title: str = "Change points") -> Any:
+        """Return a plotly figure: values, regime means, changes with the intervals of their dates, outliers.
+
+        Charts stand on a higher floor than statistics; this room opens the door to them only when somebody asks.
+        """
+        chart = import_module("tocsin.views.regimes").chart_of(self, title)
+        return import_module("tocsin.views").draw(chart)
 
 
 def series_of(values: ArrayLike, *, counts: bool) -> Floats:
