@@ -10,6 +10,7 @@ import pytest
 
 from tocsin.errors import SourceError
 from tocsin.sources import read
+from tocsin.sources.parquet import ParquetStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +114,13 @@ def test_arrival_order_keeps_the_order_of_files_and_rows(tmp_path: Path) -> None
     assert pl.concat(events.batches(["n"], since="2026-01-01T01:00"))["n"].to_list() == [
         n for n in frame["n"] if n >= 60
     ]
+
+
+def test_the_number_of_records_is_known_without_validating_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pl.DataFrame({"timestamp": ["2026-01-01T00:00Z", "never", "2026-01-02T00:00Z"]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    events = read(tmp_path / "a.parquet")
+    with monkeypatch.context() as patched:
+        patched.setattr(ParquetStore, "verdict", lambda *_: pytest.fail("validated"))
+        assert events.records == 3
+    assert events.counts.accepted == 2

@@ -104,6 +104,11 @@ class Events:
         return self.counts.accepted
 
     @property
+    def records(self) -> int:
+        """How many records the source has, accepted or not: the most events there can be, known without judging any."""
+        return self._read
+
+    @property
     def counts(self) -> Counts:
         """How many records there were, and what became of them; reads the source if nothing has yet read it to its end."""
         rejects = self._rejects()

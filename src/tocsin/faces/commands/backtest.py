@@ -118,7 +118,7 @@ def _replay(
 ) -> "Backtest":
     from tocsin.engine.replay import backtest as run
 
-    with progress_bar(f"replaying {events.name}", events.counts.accepted) as progress:
+    with progress_bar(f"replaying {events.name}", events.records) as progress:
         return run(detections, events, refs, progress=progress, **options)
 
 

@@ -57,7 +57,7 @@ def fit(
     if strict_failed(events, reading):
         show_rejects(new_console(stderr=True), events)
         return FAILED
-    with progress_bar(f"fitting {events.name}", events.counts.accepted) as progress:
+    with progress_bar(f"fitting {events.name}", events.records) as progress:
         tables = run(detections, events, refs, until=end, gaps=gaps, progress=progress)
     rows = []
     for name, table in tables.items():
