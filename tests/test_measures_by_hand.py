@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -56,39 +57,45 @@ def own(**more: Any) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------------- baselines
-def test_days_without_events_count_as_zero_from_the_first_day_on() -> None:
-    assert trace(days(0, 4, 0, 0, 2, 1), rule(tc.Count(per="1d"), own()), "@ref.mean")[-3:] == [4 / 3, 4 / 3, 6 / 4]
+@pytest.fixture(params=[{}, {"sd": True}], ids=["counts alone", "any statistic"])
+def base(request: pytest.FixtureRequest) -> Any:
+    """Both ways to a mean: counts are summed where they stand, every other baseline is gathered first."""
+    return partial(own, **request.param)
 
 
-def test_the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is() -> None:
-    assert trace(days(2, 3, 5), rule(tc.Count(per="1d"), own()), "@ref.mean") == [None] * 2 + [2.0] * 3 + [2.5] * 5
+def test_days_without_events_count_as_zero_from_the_first_day_on(base: Any) -> None:
+    assert trace(days(0, 4, 0, 0, 2, 1), rule(tc.Count(per="1d"), base()), "@ref.mean")[-3:] == [4 / 3, 4 / 3, 6 / 4]
 
 
-def test_a_baseline_reaches_back_exactly_its_windows_even_over_a_silence() -> None:
-    fit = own(windows=3)
+def test_the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is(base: Any) -> None:
+    assert trace(days(2, 3, 5), rule(tc.Count(per="1d"), base()), "@ref.mean") == [None] * 2 + [2.0] * 3 + [2.5] * 5
+
+
+def test_a_baseline_reaches_back_exactly_its_windows_even_over_a_silence(base: Any) -> None:
+    fit = base(windows=3)
     assert trace(days(6, 0, 0, 1, 1), rule(tc.Count(per="1d"), fit), "@ref.mean")[-2:] == [2.0, 1 / 3]
     assert trace(days(6, 0, 0, 0, 1), rule(tc.Count(per="1d"), fit), "@ref.mean")[-1] == 0.0
 
 
-def test_a_skipped_day_does_not_show_what_an_older_day_left_in_its_place() -> None:
-    history = days(9, 9, 9, 9, 9, 9, 9, 0, 1, 1)
-    assert trace(history, rule(tc.Count(per="1d"), own(windows=3)), "@ref.mean")[-1] == 10 / 3
+def test_a_skipped_day_does_not_show_what_an_older_day_left_in_its_place(base: Any) -> None:
+    history = days(9, 9, 9, 9, 9, 9, 9, 0, 1, 1, 1)  # three days in a row: the ring begins at each of its places
+    assert trace(history, rule(tc.Count(per="1d"), base(windows=3)), "@ref.mean")[-3:] == [6.0, 10 / 3, 2 / 3]
 
 
-def test_what_the_ring_held_before_a_long_silence_is_gone_after_it() -> None:
+def test_what_the_ring_held_before_a_long_silence_is_gone_after_it(base: Any) -> None:
     history = days(9, 9, 9, 0, 0, 0, 1, 1)
-    assert trace(history, rule(tc.Count(per="1d"), own(windows=3)), "@ref.mean")[-2:] == [0.0, 1 / 3]
+    assert trace(history, rule(tc.Count(per="1d"), base(windows=3)), "@ref.mean")[-2:] == [0.0, 1 / 3]
 
 
-def test_uncovered_days_without_events_are_missing_and_not_zero() -> None:
+def test_uncovered_days_without_events_are_missing_and_not_zero(base: Any) -> None:
     gap = [(int((START + d * DAY).timestamp() * 1e6)) for d in (1, 3)]
     history = days(4, 0, 0, 0, 1)
-    assert trace(history, rule(tc.Count(per="1d"), own()), "@ref.mean", gaps=[tuple(gap)])[-1] == 4 / 2
+    assert trace(history, rule(tc.Count(per="1d"), base()), "@ref.mean", gaps=[tuple(gap)])[-1] == 4 / 2
 
 
-def test_fewer_windows_than_asked_for_give_no_baseline_and_exactly_as_many_do() -> None:
+def test_fewer_windows_than_asked_for_give_no_baseline_and_exactly_as_many_do(base: Any) -> None:
     history = days(1, 1, 1, 1)
-    assert trace(history, rule(tc.Count(per="1d"), own(at_least=3)), "@ref.mean") == [None, None, None, 1.0]
+    assert trace(history, rule(tc.Count(per="1d"), base(at_least=3)), "@ref.mean") == [None, None, None, 1.0]
 
 
 def test_statistics_of_four_days_are_those_of_the_textbook() -> None:
