@@ -15,23 +15,8 @@ from command_line import HOSTILE, assert_inert
 import tocsin as tc
 from tocsin.questions.explanation import MOST_EVENTS, find, sentence_of
 
-pytest_plugins = ["cli_fixtures"]
+pytest_plugins = ["cli_fixtures", "question_fixtures"]
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def sim() -> tc.Simulation:
-    return tc.simulate(users=60, days=20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def events(sim: tc.Simulation) -> tc.Events:
-    return tc.read(sim.events)
-
-
-@pytest.fixture(scope="module")
-def refs(sim: tc.Simulation) -> tc.References:
-    return tc.reference(geo=sim.geo, threats=sim.threats)
 
 
 @pytest.fixture(scope="module")

@@ -18,22 +18,8 @@ import tocsin as tc
 from tocsin.questions import binning
 from tocsin.questions.changes import CHANGED, UNLIKE
 
+pytest_plugins = ["question_fixtures"]
 START = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def sim() -> tc.Simulation:
-    return tc.simulate(users=60, days=20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def events(sim: tc.Simulation) -> tc.Events:
-    return tc.read(sim.events)
-
-
-@pytest.fixture(scope="module")
-def refs(sim: tc.Simulation) -> tc.References:
-    return tc.reference(geo=sim.geo, threats=sim.threats)
 
 
 @pytest.fixture(scope="module")
