@@ -82,7 +82,7 @@ def test_a_finding_of_every_rule_that_ships_is_explained(
         assert contributing.height == min(answer.facts["events"], MOST_EVENTS)
         assert history["score"].drop_nulls().len() > 0
         json.dumps(answer.to_dict(), allow_nan=False)
-        answer.figure()
+        answer.plot()
     assert seen >= {1, 2, 3, 4}
 
 

@@ -167,7 +167,7 @@ def test_every_rule_that_ships_can_be_shown_for_an_entity_it_fired_for(events: t
         else:
             assert set(mine["event_id"]) == set(answer.table.filter("fired")["event_id"])
         json.dumps(answer.to_dict(), allow_nan=False)
-        answer.figure()
+        answer.plot()
 
 
 def test_a_population_has_everybodys_value_and_the_limit_of_the_day_before(

@@ -28,7 +28,7 @@ def test_a_doubling_is_dated_and_the_days_at_the_ends_are_left_out() -> None:
     assert answer.facts["days"] == 98
     assert answer.table["since"].to_list() == [date(2026, 3, 3), date(2026, 5, 1)]
     assert answer.table["effect"][1] == pytest.approx(2, abs=0.2)
-    assert answer.figure().data
+    assert answer.plot().data
 
 
 def test_days_are_those_of_the_zone_and_of_the_events_picked() -> None:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin.answers import Answer
 from tocsin.errors import TocsinError
-from tocsin.questions.answer import Answer
 from tocsin.text import has_unsafe
 from tocsin.views import KINDS, MOST_POINTS, Chart, draw, thinned, world
 from tocsin.views.page import cell
@@ -156,7 +156,7 @@ def test_an_answer_without_data_says_so_in_words_and_holds_no_script() -> None:
     assert "Nobody was there." in page.texts
     assert answer.to_dict()["empty"] == "Nobody was there."
     assert answer.to_dict()["chart"] is None
-    assert "Nobody was there." in answer.figure().to_json()
+    assert "Nobody was there." in answer.plot().to_json()
     assert "Nobody was there." in str(answer)
     assert "Nobody was there." in answer._repr_html_()
 

@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tocsin import metrics, rules, stats
     from tocsin import questions as ask
-    from tocsin import rules, stats
     from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
     from tocsin.engine import End, Engine, Idle, State
     from tocsin.engine.fitting import fit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tocsin.engine.saved import load_state, save_state
     from tocsin.errors import MappingError, RuleError, SourceError, StateError, StatisticsError, TableError, TocsinError
     from tocsin.fits import limit, own_history, population
+    from tocsin.lifecycle import History, LifecycleError
     from tocsin.measures import Count, Distinct, FirstSeen, Hours, Max, Mean, Min, Previous, Ratio, Sum
     from tocsin.questions.explanation import explain
     from tocsin.references import References, reference
@@ -64,6 +65,7 @@ _HOMES = {
         "TocsinError",
     ),
     "fits": ("limit", "own_history", "population"),
+    "lifecycle": ("History", "LifecycleError"),
     "measures": ("Count", "Distinct", "FirstSeen", "Hours", "Max", "Mean", "Min", "Previous", "Ratio", "Sum"),
     "questions.explanation": ("explain",),
     "references": ("References", "reference"),
@@ -74,14 +76,14 @@ _HOMES = {
     "sources.simulate": ("Simulation", "simulate"),
     "tables": ("Table",),
 }
-_ROOMS = {"ask": "questions", "rules": "rules", "stats": "stats"}
+_ROOMS = {"ask": "questions", "metrics": "metrics", "rules": "rules", "stats": "stats"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen",
-    "Hours", "Idle", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError", "Simulation",
-    "SourceError", "State", "StateError", "StatisticsError", "Sum", "Table", "TableError", "TocsinError", "ask", "backtest",
-    "check_rules", "col", "compare", "ctx", "explain", "fit", "known", "limit", "load_rules", "load_state",
+    "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError",
+    "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum", "Table", "TableError", "TocsinError", "ask", "backtest",
+    "check_rules", "col", "compare", "ctx", "explain", "fit", "known", "limit", "load_rules", "load_state", "metrics",
     "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference", "rules",
     "save_state", "score", "simulate", "stats", "test_rules", "total", "value", "verify",
 ]  # fmt: skip

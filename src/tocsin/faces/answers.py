@@ -30,7 +30,7 @@ from tocsin.faces.terminal import Column, make_table, moment, new_console, numbe
 if TYPE_CHECKING:
     import polars as pl
 
-    from tocsin.questions.answer import Answer
+    from tocsin.answers import Answer
     from tocsin.references import References
     from tocsin.sources import Events
 

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin.questions.answer import Answer
+    from tocsin.answers import Answer
     from tocsin.questions.changes import largest_changes
     from tocsin.questions.columns import describe, histogram, top
     from tocsin.questions.explanation import explain

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from tocsin.answers import Answer
 from tocsin.calendars import Calendar, instant_us, moment
 from tocsin.errors import SourceError
-from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
 from tocsin.stats.multiple import benjamini_hochberg, drift_null
 from tocsin.stats.welch import INTEGER_VARIANCE, log_change, welch

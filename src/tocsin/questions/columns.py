@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from tocsin.answers import Answer
 from tocsin.errors import SourceError, did_you_mean
-from tocsin.questions.answer import Answer
 from tocsin.questions.binning import bins, drawn, quantile
 from tocsin.views import Chart
 

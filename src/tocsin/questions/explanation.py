@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tocsin.answers import Answer
 from tocsin.calendars import Calendar, duration_us, instant_us, moment
 from tocsin.engine.findings import RULE_ERROR
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.fits import Limit
 from tocsin.measures import Previous, Spanned
-from tocsin.questions.answer import Answer
 from tocsin.questions.timelines import of_events, of_windows
 from tocsin.questions.watch import Watch, calendar_of, with_band, with_times
 from tocsin.readable import against_words, measure_words, readable

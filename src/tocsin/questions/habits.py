@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from scipy import special
 
+from tocsin.answers import Answer
 from tocsin.calendars import Calendar, load_zone, moment
 from tocsin.errors import SourceError, StatisticsError
-from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
 from tocsin.stats import circular, poisson
 from tocsin.views import Chart

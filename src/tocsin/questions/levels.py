@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tocsin.answers import Answer
 from tocsin.calendars import Calendar, instant_us
 from tocsin.errors import SourceError
-from tocsin.questions.answer import Answer
 from tocsin.stats import changepoints
 from tocsin.views.regimes import chart_of
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tocsin.answers import Answer
 from tocsin.detection import col, prev, score
 from tocsin.errors import TableError
-from tocsin.questions.answer import Answer
 from tocsin.questions.columns import need_column
 from tocsin.questions.watch import BATCH_ROWS, Watch
 from tocsin.rules.travel import SHARED_BY, TRAVEL_SPEED, UNCERTAINTY_KM, plane_distance_km

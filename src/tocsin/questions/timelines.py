@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tocsin.answers import Answer
 from tocsin.calendars import duration_us, instant_us, moment
 from tocsin.detection import Detection, ref, ref_name, score, value
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.fits import Population, own_history
 from tocsin.measures import Count, Distinct, Sum
-from tocsin.questions.answer import Answer
 from tocsin.questions.binning import bins, drawn
 from tocsin.questions.watch import BAND, Watch, band, calendar_of, centre_of, fires_at, shipped, with_band, with_times
 from tocsin.readable import against_words, condition_words, measure_words, readable

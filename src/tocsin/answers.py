@@ -1,7 +1,7 @@
 """Answer: the table, the chart, and what the numbers mean.
 
-Enters: what a question computed. Leaves: a frozen value that shows itself as frame, JSON, figure or page. An answer
-without data says so in words in each of them. Layer: questions, its ground floor.
+Enters: what a question or a metric computed. Leaves: a frozen value that shows itself as frame, JSON, figure or page. An answer
+without data says so in words in each of them. Layer: answers, above views; questions and metrics return them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ MOST_MORE = 1_000
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one question.
+    """The answer to one question, the result of one metric.
 
     question: as a title. definition: what the numbers mean, how many they rest on, and what was left out and why.
     table: the answer, units in the names of its columns. notes: what a careful reader must know beside it.
     more: further tables, caption -> frame. chart: what `figure` draws. empty: why there is nothing to show, or "".
-    facts: single numbers of the answer, name -> value.
+    facts: single numbers of the answer, name -> value. n: how many things (alerts, events) it rests on. as_of: the time
+    at which it was asked; what was learnt or happened later is not in it.
     """
 
     question: str
@@ -42,6 +43,8 @@ class Answer:
     chart: Chart | None = None
     empty: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    n: int | None = None
+    as_of: datetime | None = None
 
     def to_frame(self) -> pl.DataFrame:
         """Return the table."""
@@ -57,6 +60,8 @@ class Answer:
         return {
             "question": self.question,
             "definition": self.definition,
+            "n": self.n,
+            "as_of": plain(self.as_of),
             "empty": self.empty,
             "notes": list(self.notes),
             "facts": plain(dict(self.facts)),
@@ -70,7 +75,7 @@ class Answer:
             else {"kind": self.chart.kind, "title": self.chart.title, "data": plain(self.chart.data.to_dicts())},
         }
 
-    def figure(self) -> go.Figure:
+    def plot(self) -> go.Figure:
         """Return the chart as a plotly figure; without data, one that says why."""
         if self.empty or self.chart is None:
             from tocsin.views.style import nothing
@@ -85,7 +90,7 @@ class Answer:
         """
         from tocsin.views import page
 
-        drawn = None if self.chart is None or self.empty else self.figure()
+        drawn = None if self.chart is None or self.empty else self.plot()
         text = page.whole(
             self.question, self.definition, notes=self.notes, empty=self.empty, figure=drawn, tables=self._tables()
         )
@@ -113,7 +118,7 @@ class Answer:
 
         display(HTML(self._repr_html_()))
         if self.chart is not None and not self.empty:
-            display(self.figure())
+            display(self.plot())
 
     def __str__(self) -> str:
         """Read as plain text: question, definition, notes, table."""

@@ -1,0 +1,171 @@
+"""History: the alert log as a value, at a time.
+
+Enters: the four frames. Leaves: the same cut at a time, and one row an alert as it stood then: state, verdict, assignee,
+first and last finding. Layer: lifecycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tocsin.lifecycle.frames import TIME, empty_history, fit_frame
+from tocsin.lifecycle.words import TRANSITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_CREATED = {"alerts": "created_at", "activities": "at", "findings": "time", "journal": "at"}
+OBSERVABLE = pl.List(pl.Struct({"kind": pl.String, "role": pl.String, "value": pl.String}))
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Alerts, what happened to them, and what was true around them.
+
+    alerts, activities, findings, journal: frames as in `lifecycle.frames`; activities in the order they were learnt.
+    at: the time at which it is looked at; what happens later is not in the frames. None: the latest time in them.
+    caveats: what a careful reader must know of where it came from, shown beside every number.
+    """
+
+    alerts: pl.DataFrame
+    activities: pl.DataFrame = field(default_factory=lambda: empty_history()["activity"])
+    findings: pl.DataFrame = field(default_factory=lambda: empty_history()["finding"])
+    journal: pl.DataFrame = field(default_factory=lambda: empty_history()["journal"])
+    at: datetime | None = None
+    caveats: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, alerts: pl.DataFrame, activities: pl.DataFrame | None = None, **more: Any) -> History:
+        """Return the history of frames that have only some of the columns.
+
+        >>> from datetime import UTC, datetime
+        >>> when = datetime(2026, 1, 5, 9, tzinfo=UTC)
+        >>> History.of(pl.DataFrame({"alert_id": ["a"], "created_at": [when]})).current["state"].to_list()
+        ['new']
+        """
+        nothing = empty_history()
+        frames = {
+            "alerts": fit_frame(alerts, "alert"),
+            "activities": nothing["activity"] if activities is None else fit_frame(activities, "activity"),
+            "findings": fit_frame(more.pop("findings", nothing["finding"]), "finding"),
+            "journal": fit_frame(more.pop("journal", nothing["journal"]), "journal"),
+        }
+        return cls(**frames, **more)
+
+    @cached_property
+    def seen_at(self) -> datetime | None:
+        """The time it is looked at: ``at``, else the latest time that any row names; None where there are no rows."""
+        if self.at is not None:
+            return self.at
+        times = [getattr(self, frame)[column].max() for frame, column in _CREATED.items()]
+        times.append(self.journal.filter(pl.col("kind") == "covered")["until"].max())
+        return max((t for t in times if t is not None), default=None)
+
+    def as_of(self, when: datetime) -> History:
+        """Return the history as it truly was at a time: what happened until then, whenever it was learnt."""
+        kept = {frame: getattr(self, frame).filter(pl.col(column) <= when) for frame, column in _CREATED.items()}
+        return self._cut(when, kept)
+
+    def as_known_at(self, when: datetime) -> History:
+        """Return the history as it was known at a time: what had happened and had been recorded by then."""
+        kept = {
+            frame: getattr(self, frame).filter(
+                (pl.col(column) <= when) & (pl.col("recorded_at").fill_null(pl.col(column)) <= when)
+            )
+            for frame, column in _CREATED.items()
+        }
+        return self._cut(when, kept)
+
+    def _cut(self, when: datetime, kept: Mapping[str, pl.DataFrame]) -> History:
+        ended = kept["journal"].with_columns(
+            pl.when(pl.col("until") > when).then(pl.lit(when, TIME)).otherwise(pl.col("until")).alias("until")
+        )
+        return History(kept["alerts"], kept["activities"], kept["findings"], ended, when, self.caveats)
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """The activities that hold (none retracted) of alerts that are here, in order of alert, time and learning.
+
+        ``alert`` (UInt32) is the alert's row in ``alerts``; ``created_at`` is its own.
+        """
+        numbered = self.alerts.select("alert_id", "created_at").with_row_index("alert")
+        kept = self.activities
+        retracted = kept.filter(pl.col("type") == "retracted")
+        if retracted.height:
+            kept = kept.filter(
+                ~pl.col("key").is_in(retracted["value"].drop_nulls().implode()), pl.col("type") != "retracted"
+            )
+        joined = kept.with_row_index("@learnt").join(numbered, on="alert_id", how="inner")
+        return joined.sort("alert", "at", "@learnt").drop("@learnt", "alert_id")
+
+    @cached_property
+    def current(self) -> pl.DataFrame:
+        """One row an alert, in the order of ``alerts``: its facts, and how it stands at ``seen_at``.
+
+        Adds ``state``, ``state_since``, ``verdict``, ``assignee``, ``severity_now``, ``reopened`` (how often), ``merged_into``,
+        ``findings`` (how many), ``first_finding_at``, ``last_finding_at``, ``peak_score``.
+        """
+        rows = self.alerts.with_row_index("alert").with_columns(pl.col("alert").cast(pl.UInt32))
+        for part in (self._states(), self._values(), self._counted()):
+            rows = rows.join(part, on="alert", how="left", maintain_order="left")
+        return rows.with_columns(
+            pl.col("state").fill_null("new"),
+            pl.col("state_since").fill_null(pl.col("created_at")),
+            pl.col("verdict").fill_null("unjudged"),
+            pl.col("severity_now").fill_null(pl.col("severity")),
+            pl.col("reopened", "findings").fill_null(0),
+        )
+
+    def _states(self) -> pl.DataFrame:
+        moving = self.events.filter(pl.col("type").is_in(list(TRANSITIONS)))
+        over = (pl.col("type") == "suppressed") & (pl.col("until") <= pl.lit(self.seen_at, TIME))
+        moving = moving.filter(~over.fill_null(value=False))
+        states = {name: after for name, (_, after) in TRANSITIONS.items()}
+        return moving.group_by("alert", maintain_order=True).agg(
+            pl.col("type").last().replace_strict(states, return_dtype=pl.String).alias("state"),
+            pl.col("at").last().alias("state_since"),
+            (pl.col("type") == "reopened").sum().alias("reopened"),
+            pl.col("value").filter(pl.col("type") == "merged").last().alias("merged_into"),
+        )
+
+    def _values(self) -> pl.DataFrame:
+        told = self.events.filter(pl.col("type").is_in(["assigned", "unassigned", "verdict", "severity_changed"]))
+        who = pl.col("type").is_in(["assigned", "unassigned"])
+        return told.group_by("alert", maintain_order=True).agg(
+            pl.col("value").filter(pl.col("type") == "verdict").last().alias("verdict"),
+            pl.when(pl.col("type").filter(who).last() == "assigned")
+            .then(pl.col("value").filter(who).last())
+            .alias("assignee"),
+            pl.col("value").filter(pl.col("type") == "severity_changed").last().alias("severity_now"),
+        )
+
+    def _counted(self) -> pl.DataFrame:
+        numbered = self.alerts.select("alert_id").with_row_index("alert")
+        later = self.events.filter(pl.col("type") == "peak").select(finding_id="value", later="number")
+        raised = later.group_by("finding_id", maintain_order=True).agg(pl.col("later").last())
+        found = self.findings.join(numbered, on="alert_id", how="inner").join(raised, on="finding_id", how="left")
+        peak = pl.coalesce("later", "peak_score")
+        # A rule fires above its threshold or below it: the peak is the farthest from it on the side where it fired.
+        beyond = (peak - pl.col("threshold").fill_null(0)) * (pl.col("score") - pl.col("threshold")).sign().fill_null(1)
+        return found.group_by("alert").agg(
+            pl.len().cast(pl.Int64).alias("findings"),
+            pl.col("time").min().alias("first_finding_at"),
+            pl.col("time").max().alias("last_finding_at"),
+            peak.sort_by(beyond, nulls_last=False).last().alias("peak_score"),
+        )
+
+    @cached_property
+    def observables(self) -> pl.DataFrame:
+        """Each observable of each alert once: ``alert``, ``kind``, ``role``, ``value``; its own and those found later."""
+        own = self.alerts.with_row_index("alert").select("alert", pl.col("observables").str.json_decode(OBSERVABLE))
+        later = self.events.filter(pl.col("type") == "enriched").select(
+            "alert",
+            pl.col("payload").str.json_decode(pl.Struct({"observables": OBSERVABLE})).struct.field("observables"),
+        )
+        told = pl.concat([own, later]).explode("observables").drop_nulls("observables").unnest("observables")
+        return told.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
