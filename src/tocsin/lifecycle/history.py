@@ -49,13 +49,13 @@ class History:
         ['new']
         """
         nothing = empty_history()
-        frames = {
-            "alerts": fit_frame(alerts, "alert"),
-            "activities": nothing["activity"] if activities is None else fit_frame(activities, "activity"),
-            "findings": fit_frame(more.pop("findings", nothing["finding"]), "finding"),
-            "journal": fit_frame(more.pop("journal", nothing["journal"]), "journal"),
-        }
-        return cls(**frames, **more)
+        return cls(
+            fit_frame(alerts, "alert"),
+            nothing["activity"] if activities is None else fit_frame(activities, "activity"),
+            fit_frame(more.pop("findings", nothing["finding"]), "finding"),
+            fit_frame(more.pop("journal", nothing["journal"]), "journal"),
+            **more,
+        )
 
     @cached_property
     def seen_at(self) -> datetime | None:
