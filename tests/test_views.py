@@ -117,7 +117,7 @@ def test_no_text_of_an_event_can_act_in_a_page(text: str) -> None:
     assert not {name for _, name, _ in page.attributes} - {name for _, name, _ in harmless.attributes}
     assert len(page.scripts) == 3
     assert not any(has_unsafe(t.replace("\n", "")) for t in page.texts)
-    data = next(body for about, body in page.scripts if about.get("id") == "figure-data")
+    data = next(body for about, body in page.scripts if about.get("data-for") == "figure-0")
     assert json.loads(data)["data"]
 
 
@@ -127,7 +127,7 @@ def test_a_figure_of_anybodys_making_cannot_end_the_script_that_holds_it() -> No
     from tocsin.views import page
 
     text = "</script><script>alert(1)</script>\u2028<!--"
-    parsed = Parsed(page.whole("t", "d", figure=go.Figure(layout={"title": {"text": text}}), tables={}))
+    parsed = Parsed(page.whole(page.Section("t", "d", figure=go.Figure(layout={"title": {"text": text}}))))
     assert len(parsed.scripts) == 3
     assert json.loads(parsed.scripts[0][1])["layout"]["title"]["text"] == text
     inert = page._inert(json.dumps(text, ensure_ascii=False))  # not only where plotly does it, too
@@ -147,6 +147,19 @@ def test_a_page_fetches_nothing_and_allows_only_its_own_scripts() -> None:
     for body in run:
         digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy, "the browser would refuse this script"
+
+
+def test_a_page_of_several_sections_names_each_once_and_holds_plotly_once() -> None:
+    from tocsin.views import page
+
+    drawn = Answer("Who?", "Events.", frame_of("bars"), chart=chart_of("bars")).section()
+    empty = Answer("What?", "Events.", pl.DataFrame({"n": []}), empty="Nothing.").section()
+    text = page.whole(drawn, empty, drawn, title="A <week>", lead=("As of now.",))
+    parsed = Parsed(text)
+    assert [about.get("data-for") for about, _ in parsed.scripts] == ["figure-0", "figure-2", None, None]
+    assert {v for tag, name, v in parsed.attributes if tag == "a" and name == "href"} == {"#s0", "#s1", "#s2"}
+    assert "<h1>A &lt;week&gt;</h1>" in text
+    assert text.count("<h2>") == 3
 
 
 def test_an_answer_without_data_says_so_in_words_and_holds_no_script() -> None:

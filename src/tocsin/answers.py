@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import polars as pl
 
+    from tocsin.views import page
+
 MOST_MORE = 1_000
 """Rows of each further table that `to_dict` gives; it says how many there are."""
 
@@ -90,13 +92,20 @@ class Answer:
         """
         from tocsin.views import page
 
-        drawn = None if self.chart is None or self.empty else self.plot()
-        text = page.whole(
-            self.question, self.definition, notes=self.notes, empty=self.empty, figure=drawn, tables=self._tables()
-        )
+        text = page.whole(self.section())
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
+
+    def section(self, *, most_rows: int | None = None) -> page.Section:
+        """Return the answer as a part of a page, its tables cut to ``most_rows`` if that is given."""
+        from tocsin.views import page
+
+        drawn = None if self.chart is None or self.empty else self.plot()
+        tables = {
+            caption: frame if most_rows is None else frame.head(most_rows) for caption, frame in self._tables().items()
+        }
+        return page.Section(self.question, self.definition, self.notes, self.empty, drawn, tables)
 
     def _tables(self) -> dict[str, pl.DataFrame]:
         """Return all tables by caption; the chart's own data last, where it is none of them."""
@@ -108,9 +117,8 @@ class Answer:
     def _repr_html_(self) -> str:
         from tocsin.views import page
 
-        return page.fragment(
-            self.question, self.definition, self.notes, self.empty, {"Answer": self.table.head(20), **self.more}
-        )
+        shown = {"Answer": self.table.head(20), **self.more}
+        return page.fragment(page.Section(self.question, self.definition, self.notes, self.empty, tables=shown))
 
     def _ipython_display_(self) -> None:
         """Show heading and tables, then the figure; a notebook calls this by itself."""

@@ -1,6 +1,6 @@
-"""A page that stands alone: words, a chart and tables in one HTML file that fetches nothing.
+"""A page that stands alone: words, charts and tables in one HTML file that fetches nothing.
 
-Enters: words, a figure, frames. Leaves: HTML. plotly.js is copied in once; a content security policy allows that script
+Enters: sections of words, a figure, frames. Leaves: HTML. plotly.js is copied in once; a content security policy allows that script
 and the few lines that start it, by their hashes, and nothing else. Whatever an event says is escaped. Layer: views.
 """
 
@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import math
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -27,12 +28,14 @@ MOST_ROWS = 200
 LONG_CELL, LONGEST_CELL = 48, 300
 """Longer text is broken into lines, still longer text is cut."""
 _START: Final = """
-const spec = JSON.parse(document.getElementById("figure-data").textContent);
-const box = document.getElementById("figure");
-spec.layout.autosize = true;
-delete spec.layout.width;
-delete spec.layout.title; // the page has it as its heading
-Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, showSendToCloud: false});
+for (const data of document.querySelectorAll("script[data-for]")) {
+  const spec = JSON.parse(data.textContent);
+  spec.layout.autosize = true;
+  delete spec.layout.width;
+  delete spec.layout.title; // the section has it as its heading
+  const box = document.getElementById(data.dataset.for);
+  Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, showSendToCloud: false});
+}
 """
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -41,7 +44,11 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 .empty { font-size: 1.1rem; padding: 1.5rem; border: 1px dashed #8a8f98; border-radius: 6px; }
 .tables { overflow-x: auto; }
-#figure { min-width: 640px; }
+.figure { min-width: 640px; }
+section { margin-top: 2.5rem; }
+section h2 { font-size: 1.25rem; margin: 0 0 .4rem; }
+.lead { font-size: 1.05rem; }
+nav ul { columns: 2; padding-left: 1.2rem; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid rgba(128,128,128,.3); text-align: left; vertical-align: top; }
@@ -113,48 +120,73 @@ def _cell(text: str, *, numeric: bool) -> str:
     return f"<td{kind}>{html.escape(text)}</td>"
 
 
-def fragment(title: str, definition: str, notes: Sequence[str], empty: str, tables: Mapping[str, pl.DataFrame]) -> str:
-    """Return heading, definition, notes and tables, for inside another page."""
-    parts = [f"<h1>{_escaped(title)}</h1>", f"<p>{_escaped(definition)}</p>"]
-    parts += [f'<p class="empty">{_escaped(empty)}</p>'] if empty else []
-    parts += [f'<p class="note">{_escaped(note)}</p>' for note in notes]
-    parts += [table(frame, caption) for caption, frame in tables.items() if frame.height]
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: what it says, why it has nothing to show (or ""), its chart, its tables by caption."""
+
+    title: str
+    definition: str
+    notes: Sequence[str] = ()
+    empty: str = ""
+    figure: go.Figure | None = None
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+
+def fragment(section: Section, *, heading: str = "h1", chart: str = "") -> str:
+    """Return heading, definition, notes, chart and tables, for inside another page."""
+    parts = [f"<{heading}>{_escaped(section.title)}</{heading}>", f"<p>{_escaped(section.definition)}</p>"]
+    parts += [f'<p class="empty">{_escaped(section.empty)}</p>'] if section.empty else []
+    parts += [f'<p class="note">{_escaped(note)}</p>' for note in section.notes]
+    parts += [chart] if chart else []
+    parts += [table(frame, caption) for caption, frame in section.tables.items() if frame.height]
     return "\n".join(parts)
 
 
-def whole(
-    title: str,
-    definition: str,
-    *,
-    notes: Sequence[str] = (),
-    empty: str = "",
-    figure: go.Figure | None = None,
-    tables: Mapping[str, pl.DataFrame],
-) -> str:
-    """Return a complete page. Without a figure it holds no script at all."""
-    scripts, chart = "", ""
-    hashes = "'none'"
-    if figure is not None:
+def whole(*sections: Section, title: str = "", lead: Sequence[str] = ()) -> str:
+    """Return a complete page. Without a figure it holds no script at all.
+
+    One section is the page. Several get a heading of their own, ``title`` above them, ``lead`` paragraphs and a list of
+    the sections.
+    """
+    if len(sections) == 1:
+        title = sections[0].title
+        body = _section(sections[0], 0, "h1")
+    else:
+        parts = [f"<h1>{_escaped(title)}</h1>", *(f'<p class="lead">{_escaped(words)}</p>' for words in lead)]
+        links = "".join(f'<li><a href="#s{i}">{_escaped(s.title)}</a></li>' for i, s in enumerate(sections))
+        parts.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>')
+        parts += [f'<section id="s{i}">\n{_section(s, i, "h2")}\n</section>' for i, s in enumerate(sections)]
+        body = "\n".join(parts)
+    drawn = [(i, s.figure) for i, s in enumerate(sections) if s.figure is not None]
+    scripts, hashes = "", "'none'"
+    if drawn:
         plotly_js = _plotly_js()
         hashes = f"{_hash(plotly_js)} {_hash(_START)}"
-        about = f"Chart: {_escaped(title)}. Its data is in the tables below."
-        chart = f'<div class="tables"><div id="figure" role="img" aria-label="{about}"></div></div>'
-        scripts = (
-            f'<script type="application/json" id="figure-data">{_inert(figure.to_json())}</script>\n'
-            f"<script>{plotly_js}</script>\n<script>{_START}</script>\n"
+        data = "\n".join(
+            f'<script type="application/json" data-for="figure-{i}">{_inert(figure.to_json())}</script>'
+            for i, figure in drawn
         )
+        scripts = f"{data}\n<script>{plotly_js}</script>\n<script>{_START}</script>\n"
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )  # fmt: skip
-    body = fragment(title, definition, notes, empty, {})
-    told = "\n".join(table(frame, caption) for caption, frame in tables.items() if frame.height)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n{chart}\n{told}\n</main>\n"
+        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
         f"<footer><p>Made by tocsin. Times are UTC unless a zone is named.</p></footer>\n{scripts}</body>\n</html>\n"
     )
+
+
+def _section(section: Section, number: int, heading: str) -> str:
+    chart = ""
+    if section.figure is not None:
+        about = f"Chart: {_escaped(section.title)}. Its data is in the tables below."
+        chart = (
+            f'<div class="tables"><div id="figure-{number}" class="figure" role="img" aria-label="{about}"></div></div>'
+        )
+    return fragment(section, heading=heading, chart=chart)
 
 
 def _inert(json_text: str) -> str:
