@@ -226,7 +226,7 @@ def parse_week(text: str) -> Week:
     """Return a week written as text: parts with ";" between them, each of days and then times.
 
     Days are "Mon", "Mon-Fri", "Sat,Sun", "daily"; times "09:00-17:30", "9-17", several with a comma between them. An end
-    not after its start lies on the next day. "always" is every minute, "never" none.
+    not after its start lies on the next day, so "08:00-08:00" is a whole day from then on. "always" is every minute, "never" none.
 
     Raises:
         WorkHoursError: As `WorkHours.of`.
@@ -287,9 +287,9 @@ def _minute(text: str) -> int:
 
 
 def _ordered(start: int, end: int, said: str) -> tuple[int, int]:
-    if start in (end, DAY_MINUTES):
-        raise WorkHoursError(f'"{said}" is no interval; a whole day is "00:00-24:00". {_HELP}')
-    return start, end + (DAY_MINUTES if end < start else 0)
+    if start == DAY_MINUTES:
+        raise WorkHoursError(f'"{said}" begins when its day is over; a whole day is "00:00-24:00". {_HELP}')
+    return start, end + (DAY_MINUTES if end <= start else 0)
 
 
 def _from_pair(pair: Any) -> Week:
