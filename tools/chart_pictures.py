@@ -15,7 +15,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH, HEIGHTS = 960, {"series": 470, "travel": 540}
-HIDDEN = "h1,p,.tables,footer,.modebar{display:none!important}"
+HIDDEN = "h1,h2,p,.tables[tabindex],footer,.modebar{display:none!important}"
 STYLE = f"<style>body{{margin:0;background:#fbfcfd;color-scheme:light}}main{{padding:0}}{HIDDEN}</style>"
 
 

@@ -250,6 +250,34 @@ def clock_offsets(zone: str, start: int, end: int) -> tuple[Int64s, Int64s]:
     return begins, np.array([_offset(tz, t) for t in begins.tolist()], np.int64)
 
 
+def union(spans: Int64s, at_least: int = 1) -> Int64s:
+    """Return where at least so many of any spans overlap: sorted, disjoint, none touching the next.
+
+    >>> union(np.array([[0, 4], [2, 6], [6, 7]])).tolist(), union(np.array([[0, 4], [2, 6]]), at_least=2).tolist()
+    ([[0, 7]], [[2, 4]])
+    """
+    spans = spans[spans[:, 0] < spans[:, 1]]
+    edges = np.concatenate([spans[:, 0], spans[:, 1]])
+    step = np.repeat([1, -1], len(spans))
+    order = np.lexsort((-step, edges))  # at one instant a span begins before another ends: those that touch are one
+    inside = np.cumsum(step[order]) >= at_least
+    turns = np.flatnonzero(np.diff(inside, prepend=False))
+    found = edges[order][turns].reshape(-1, 2)
+    return found[found[:, 0] < found[:, 1]]
+
+
+def complement(spans: Int64s, low: int, high: int) -> Int64s:
+    """Return what of ``[low, high)`` no span holds; nothing where ``high`` is not above ``low``.
+
+    >>> complement(np.array([[2, 3], [5, 9]]), 0, 7).tolist()
+    [[0, 2], [3, 5]]
+    """
+    high = max(low, high)
+    taken = union(np.clip(spans, low, high))
+    free = np.concatenate([[low], taken.ravel(), [high]]).reshape(-1, 2)
+    return free[free[:, 0] < free[:, 1]]
+
+
 def local_hour(t: Int64s, hours: Calendar) -> Int64s:
     """Return the local clock hour (0 to 23) of each instant; ``hours`` are the hour windows of the zone.
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from tocsin.calendars import DAY, MINUTE, clock_offsets, load_zone
+from tocsin.calendars import DAY, MINUTE, clock_offsets, load_zone, union
 from tocsin.errors import TocsinError, did_you_mean
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class WorkHours:
             low, high = begin + offset, end + offset
             inside = local[np.searchsorted(local[:, 1], low, "right") : np.searchsorted(local[:, 0], high, "left")]
             found.append(np.clip(inside, low, high) - offset)
-        return _merged(np.concatenate(found))
+        return union(np.concatenate(found))
 
     def is_on(self, us: ArrayLike) -> NDArray[np.bool_]:
         """Return whether each instant is working time (shape kept).
@@ -188,7 +188,7 @@ class WorkHours:
         if not start.size:
             return np.zeros(start.shape)
         spans = self.spans(min(int(start.min()), int(end.min())), max(int(start.max()), int(end.max())))
-        return (_worked(spans, end) - _worked(spans, start)) / MINUTE
+        return (time_before(spans, end) - time_before(spans, start)) / MINUTE
 
     def _local(self, low: int, high: int) -> Int64s:
         """Return the union of the intervals that may touch ``[low, high)``, all in local microseconds."""
@@ -200,8 +200,7 @@ class WorkHours:
         for day, intervals in enumerate(self.week):
             mine = days[weekday == day, None] * DAY
             parts += [mine + np.array([[start, end]], np.int64) * MINUTE for start, end in intervals]
-        spans = np.concatenate(parts)
-        return _merged(spans[np.argsort(spans[:, 0], kind="stable")])
+        return union(np.concatenate(parts))
 
     def _days_off(self, first: int, last: int) -> Int64s:
         """Return the days off as days since 1970, of the years that the days between two span."""
@@ -212,18 +211,7 @@ class WorkHours:
         return np.array(sorted((d - _EPOCH).days for d in off), np.int64)
 
 
-def _merged(spans: Int64s) -> Int64s:
-    """Return spans sorted by begin with those that overlap or touch made one, and empty ones gone."""
-    spans = spans[spans[:, 0] < spans[:, 1]]
-    if not len(spans):
-        return spans
-    reach = np.maximum.accumulate(spans[:, 1])
-    new = np.append(True, spans[1:, 0] > reach[:-1])
-    last = np.append(np.flatnonzero(new)[1:] - 1, len(spans) - 1)
-    return np.column_stack([spans[new, 0], reach[last]])
-
-
-def _worked(spans: Int64s, at: Int64s) -> Int64s:
+def time_before(spans: Int64s, at: Int64s) -> Int64s:
     """Return the working time before each instant, by the sums of whole spans and the part of the one it lies in."""
     if not len(spans):
         return np.zeros(at.shape, np.int64)
@@ -238,7 +226,7 @@ def parse_week(text: str) -> Week:
     """Return a week written as text: parts with ";" between them, each of days and then times.
 
     Days are "Mon", "Mon-Fri", "Sat,Sun", "daily"; times "09:00-17:30", "9-17", several with a comma between them. An end
-    not after its start lies on the next day. "always" is every minute, "never" none.
+    not after its start lies on the next day, so "08:00-08:00" is a whole day from then on. "always" is every minute, "never" none.
 
     Raises:
         WorkHoursError: As `WorkHours.of`.
@@ -299,9 +287,9 @@ def _minute(text: str) -> int:
 
 
 def _ordered(start: int, end: int, said: str) -> tuple[int, int]:
-    if start in (end, DAY_MINUTES):
-        raise WorkHoursError(f'"{said}" is no interval; a whole day is "00:00-24:00". {_HELP}')
-    return start, end + (DAY_MINUTES if end < start else 0)
+    if start == DAY_MINUTES:
+        raise WorkHoursError(f'"{said}" begins when its day is over; a whole day is "00:00-24:00". {_HELP}')
+    return start, end + (DAY_MINUTES if end <= start else 0)
 
 
 def _from_pair(pair: Any) -> Week:

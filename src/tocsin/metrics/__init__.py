@@ -39,7 +39,7 @@ class Metrics:
 
     def arrivals(self, **wish: Any) -> Answer:
         """When alerts arrive: by weekday and hour, as counts or as rate per hour of exposure."""
-        return self._ask("arrivals", "arrivals", **wish)
+        return self._ask("arrivals", "arrivals", work=self.work, **wish)
 
     def on_off_hours(self) -> Answer:
         """How many arrive in and outside of working hours, beside the share of hours that these are."""

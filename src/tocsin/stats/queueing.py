@@ -11,8 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tocsin.errors import StatisticsError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MOST_SERVERS = 1_000_000
 
@@ -111,6 +117,39 @@ def servers_needed(
             return found
         servers += 1
     raise StatisticsError(f"More than {MOST_SERVERS:,} servers would be needed.")
+
+
+def servers_needed_each(
+    arrivals_per_hour: ArrayLike, handling_minutes: float, *, target_minutes: float, in_time: float = 0.9
+) -> NDArray[np.int64]:
+    """Return the fewest servers of `servers_needed` for each of many rates (same shape), by one recursion for all.
+
+    Raises:
+        StatisticsError: As ``servers_needed``.
+
+    >>> servers_needed_each([0, 20, 200], 3, target_minutes=20 / 60, in_time=0.8).tolist()
+    [1, 3, 14]
+    """
+    rate = np.asarray(arrivals_per_hour, np.float64)
+    if not ((rate >= 0) & np.isfinite(rate)).all():
+        raise StatisticsError("Arrivals an hour are not negative and finite; one of these is not.")
+    servers_needed(0.0, handling_minutes, target_minutes=target_minutes, in_time=in_time)  # refuses what makes no sense
+    loads, place = np.unique(rate * handling_minutes / 60, return_inverse=True)
+    needed = np.zeros(loads.size, np.int64)
+    blocked, servers = np.ones(loads.size), 0
+    while not needed.all():
+        servers += 1
+        if servers > MOST_SERVERS:
+            raise StatisticsError(f"More than {MOST_SERVERS:,} servers would be needed.")
+        blocked = loads * blocked / (servers + loads * blocked)
+        spare = servers - loads
+        with np.errstate(
+            over="ignore", divide="ignore", invalid="ignore"
+        ):  # below the load nothing settles: not looked at
+            waits = servers * blocked / (servers - loads * (1 - blocked))
+            late = waits * np.exp(-spare * target_minutes / handling_minutes)
+        needed[(needed == 0) & (spare > 0) & (1 - late >= in_time)] = servers
+    return needed[place].reshape(rate.shape)
 
 
 def _check(servers: int, load: float) -> None:

@@ -30,6 +30,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "series": ("time", "value", "baseline", "low", "high", "limit", "fired"),
         "regimes": ("time", "value", "mean", "outlier"),
         "hours": ("label", "hour", "before", "after"),
+        "heatmap": ("label", "hour", "value", "exposure"),
+        "staffing": ("hour", "needed", "low", "high", "rostered"),
         "map": ("latitude", "longitude", "count", "label"),
         "travel": ("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"),
     }
