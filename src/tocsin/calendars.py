@@ -233,6 +233,23 @@ def _clock_changes(zone_name: str, block: int) -> tuple[int, ...]:
     return tuple(changes)
 
 
+def clock_offsets(zone: str, start: int, end: int) -> tuple[Int64s, Int64s]:
+    """Return the stretches of ``[start, end)`` in which a zone keeps one offset: where each begins, and its offset.
+
+    Local time is the instant plus the offset, both in microseconds; the first stretch begins at ``start``.
+
+    >>> march = [instant_us(dt.datetime(2026, 3, d, tzinfo=dt.UTC)) for d in (1, 31)]
+    >>> begins, offsets = clock_offsets("America/Denver", *march)
+    >>> [moment(t).isoformat() for t in begins.tolist()], (offsets // HOUR).tolist()
+    (['2026-03-01T00:00:00+00:00', '2026-03-08T09:00:00+00:00'], [-7, -6])
+    """
+    blocks = range(start // DAY // BLOCK_DAYS, max(end - 1, start) // DAY // BLOCK_DAYS + 1)
+    changes = [c for block in blocks for c in _clock_changes(zone, block) if start < c < end]
+    tz = load_zone(zone)
+    begins = np.array([start, *changes], np.int64)
+    return begins, np.array([_offset(tz, t) for t in begins.tolist()], np.int64)
+
+
 def local_hour(t: Int64s, hours: Calendar) -> Int64s:
     """Return the local clock hour (0 to 23) of each instant; ``hours`` are the hour windows of the zone.
 
