@@ -65,7 +65,7 @@ def frame_of(kind: str, text: str = "ann") -> pl.DataFrame:
         "value": [1.0, 9.0], "observed": [3, 4], "expected": [3.5, 3.5], "time": time, "baseline": [1.0, 1.5], "limit": [3.0, 4.0],
         "fired": [False, True], "hour": [0, 1], "before": [0.5, 0.5], "after": [1.0, 0.0], "latitude": [1.0, 2.0], "longitude": [3.0, 4.0],
         "from_latitude": [1.0, 2.0], "from_longitude": [170.0, 2.0], "to_latitude": [1.0, 2.0], "to_longitude": [-170.0, 2.0],
-        "mean": [1.0, 1.0], "outlier": [False, True],
+        "mean": [1.0, 1.0], "outlier": [False, True], "minutes": [0.0, 9.0], "share": [1.0, 0.5],
     }  # fmt: skip
     return pl.DataFrame({name: columns[name] for name in KINDS[kind]})
 
