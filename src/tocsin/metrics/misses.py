@@ -53,7 +53,7 @@ def missed(
         return pl.DataFrame(schema=dict(MISS))
     target = scope.alerts["severity"].replace_strict(dict(targets), default=None, return_dtype=pl.Float64)
     rows = timed.with_columns(
-        scope.alerts.select("alert_id", "severity", "rule_id", "created_at"), target_minutes=target
+        *scope.alerts.select("alert_id", "severity", "rule_id", "created_at"), target_minutes=target
     ).filter(pl.col("excluded").is_null())
     created, waiting = _waiting(rows)
     hour = np.arange(1, created.size + 1) - np.searchsorted(created, created - HOUR, "right")
