@@ -66,6 +66,7 @@ def frame_of(kind: str, text: str = "ann") -> pl.DataFrame:
         "fired": [False, True], "hour": [0, 1], "before": [0.5, 0.5], "after": [1.0, 0.0], "latitude": [1.0, 2.0], "longitude": [3.0, 4.0],
         "from_latitude": [1.0, 2.0], "from_longitude": [170.0, 2.0], "to_latitude": [1.0, 2.0], "to_longitude": [-170.0, 2.0],
         "mean": [1.0, 1.0], "outlier": [False, True], "exposure": [4.0, 4.0], "needed": [1, 2], "rostered": [1.0, 1.0],
+        "minutes": [0.0, 9.0], "share": [1.0, 0.5],
     }  # fmt: skip
     return pl.DataFrame({name: columns[name] for name in KINDS[kind]})
 

@@ -22,7 +22,7 @@ def draw(chart: Chart) -> go.Figure:
     >>> figure.data[0].type
     'bar'
     """
-    from tocsin.views import bars, regimes, time, week, world
+    from tocsin.views import bars, regimes, survival, time, week, world
 
     painters: dict[str, Any] = {
         "histogram": bars.histogram,
@@ -31,6 +31,7 @@ def draw(chart: Chart) -> go.Figure:
         "fitted": bars.fitted,
         "series": time.series,
         "regimes": regimes.regimes,
+        "survival": survival.survival,
         "hours": time.hours,
         "heatmap": week.heatmap,
         "staffing": week.staffing,

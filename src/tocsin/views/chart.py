@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "fitted": ("value", "observed", "expected"),
         "series": ("time", "value", "baseline", "low", "high", "limit", "fired"),
         "regimes": ("time", "value", "mean", "outlier"),
+        "survival": ("label", "minutes", "share", "low", "high"),
         "hours": ("label", "hour", "before", "after"),
         "heatmap": ("label", "hour", "value", "exposure"),
         "staffing": ("hour", "needed", "low", "high", "rostered"),

@@ -38,6 +38,8 @@ class Purpose(IntEnum):
     ADDED = 3
     OUTCOMES = 4
     FILES = 5
+    ALERTS = 6
+    TRIAGE = 7
 
 
 def stream(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
