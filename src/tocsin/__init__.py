@@ -82,12 +82,13 @@ _ROOMS = {"ask": "questions", "metrics": "metrics", "rules": "rules", "stats": "
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Alerts", "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen",
-    "Grouping", "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References",
-    "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum", "Table", "TableError", "TocsinError", "ask", "backtest",
-    "check_rules", "col", "compare", "ctx", "explain", "fit", "known", "limit", "load_rules", "load_state", "metrics",
-    "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference", "rules",
-    "save_state", "score", "simulate", "stats", "test_rules", "total", "value", "verify",
+    "Alerts", "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example",
+    "FirstSeen", "Grouping", "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous",
+    "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
+    "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit",
+    "known", "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter",
+    "population", "prev", "read", "ref", "reference", "rules", "save_state", "score", "simulate", "stats", "test_rules",
+    "total", "value", "verify",
 ]  # fmt: skip
 
 

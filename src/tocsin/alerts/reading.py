@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from tocsin.calendars import instant_us
-from tocsin.lifecycle import History, LifecycleError
+from tocsin.lifecycle import History, LifecycleError, empty_history
 from tocsin.store import read
 from tocsin.store.rows import CHUNK_ROWS, among
 from tocsin.store.schema import TABLES
@@ -35,7 +35,7 @@ def load(
     alert_ids: pl.Series | None = None,
 ) -> History:
     """Return the history of the rows that happened and were recorded by a time; ``alert_ids``: of these alerts alone."""
-    frames: list[pl.DataFrame] = []
+    frames = empty_history()
     for name, happened in _HAPPENED.items():
         columns, where = TABLES[name].c, []
         if happened_by is not None:
@@ -43,10 +43,10 @@ def load(
         if recorded_by is not None:
             where.append(columns.recorded_at <= instant_us(recorded_by))
         if alert_ids is None:
-            frames.append(read(connection, name, *where, chunk=CHUNK_ROWS))
+            frames[name] = read(connection, name, *where, chunk=CHUNK_ROWS)
         elif name != "journal":
-            frames.append(read(connection, name, *where, among(columns.alert_id, alert_ids, connection.dialect.name)))
-    return History(frames[0], frames[1], frames[2], *frames[3:])
+            frames[name] = read(connection, name, *where, among(columns.alert_id, alert_ids, connection.dialect.name))
+    return History(frames["alert"], frames["activity"], frames["finding"], frames["journal"])
 
 
 def newest_first(connection: Connection, *, rule: str | None = None) -> Iterator[History]:

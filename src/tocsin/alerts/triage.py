@@ -155,6 +155,17 @@ class Triage:
                 raise LifecycleError(
                     f"there is no activity {key!r} to correct; `show` lists those of an alert with their keys."
                 )
+            columns = TABLES["activity"].c
+            if read(
+                connection,
+                "activity",
+                columns.alert_id == wrong["alert_id"].item(),
+                columns.value == key,
+                columns.type == "retracted",
+            ).height:
+                raise LifecycleError(
+                    f"the activity {key} was retracted already; correct the row that was said instead."
+                )
             old = wrong.row(0, named=True)
             mine = {"actor": actor, "actor_kind": actor_kind}
             rows = [_row("retracted", key, payload=_because(reason)) | mine | {"at": old["at"]}]

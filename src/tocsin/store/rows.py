@@ -14,7 +14,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
@@ -81,14 +80,10 @@ def _decoded(name: str, texts: dict[str, str | None], numbers: list[Any]) -> pl.
         c: pl.Series(c, [text or "[]"]).str.json_decode(pl.List(read_as[c])).explode(empty_as_null=False)
         for c, text in texts.items()
     }
-    seq = made["seq"].to_numpy()
-    for place, column in enumerate((c for c in types if c not in made), 1):
-        values = np.full(seq.size, np.nan)
-        if numbers:
-            known = [(row[0], row[place]) for row in numbers if row[place] is not None]
-            values[np.searchsorted(seq, [s for s, _ in known])] = [v for _, v in known]
-        made[column] = pl.Series(column, values).fill_nan(None)
-    return pl.DataFrame({c: made[c] for c in types})
+    floats = [c for c in types if c not in made]
+    rows = pl.DataFrame(numbers, schema=dict.fromkeys(("seq", *floats), pl.Float64) | {"seq": pl.Int64}, orient="row")
+    whole = pl.DataFrame(made).join(rows, on="seq", how="left", maintain_order="left") if floats else pl.DataFrame(made)
+    return whole.select(*types)
 
 
 def _frame(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
