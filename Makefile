@@ -18,7 +18,7 @@ export HOME := $(CURDIR)/build/home
 export UV_CACHE_DIR := $(CURDIR)/build/uv-cache
 endif
 
-.PHONY: help demo test browser check format bench bench-quick mutants soak clean
+.PHONY: help demo test browser postgres check format bench bench-quick mutants soak clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## simulate 10 weeks of mail and logins, find what was planted, compare with the truth (SEED=7)
 	@.venv/bin/tocsin demo --seed $(SEED)
 
-test: $(READY) browser ## run all tests; names what this machine could not run (CI=1: that fails)
+test: $(READY) browser postgres ## run all tests; names what this machine could not run (CI=1: that fails)
 	@$(PY) -m pytest
 
 # Charts are drawn in a real browser. Where it is absent and we may install it (root on Debian), we do; else its tests say so.
@@ -46,6 +46,13 @@ browser: ## install chromium for the chart tests (root on Debian; `make test` do
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
 	  echo "installing chromium"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+
+# The alert log is tested in both databases. The package's own cluster is not wanted: tests start one of theirs.
+postgres: ## install a PostgreSQL server for the tests of the alert log (root on Debian; `make test` does it)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	  echo "installing postgresql"; \
+	  mkdir -p /etc/postgresql-common; echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
 
 check: $(READY) ## lint, types, layers, lock file
 	@.venv/bin/ruff check .

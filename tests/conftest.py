@@ -26,6 +26,11 @@ def _absent_program(name: str) -> str:
     return "" if shutil.which(name) else f"the program {name} is not on the PATH"
 
 
+def _absent_postgres() -> str:
+    found = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
+    return "" if found else "no PostgreSQL server is installed (`make postgres`)"
+
+
 # component -> a function that returns why it is missing, or the empty string
 COMPONENTS = {
     "root": lambda: "" if os.geteuid() == 0 else "not running as root",
@@ -38,6 +43,8 @@ COMPONENTS = {
     "mmdb-writer": lambda: _absent_package("mmdb_writer"),
     "plotly": lambda: _absent_package("plotly"),
     "chromium": lambda: _absent_program("chromium"),
+    "postgres": _absent_postgres,
+    "psycopg": lambda: _absent_package("psycopg"),
 }
 
 

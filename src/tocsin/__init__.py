@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tocsin import metrics, rules, stats
     from tocsin import questions as ask
+    from tocsin.alerts import Alerts, Grouping
     from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
     from tocsin.engine import End, Engine, Idle, State
     from tocsin.engine.fitting import fit
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "alerts": ("Alerts", "Grouping"),
     "detection": (
         "Condition",
         "Context",
@@ -80,12 +82,13 @@ _ROOMS = {"ask": "questions", "metrics": "metrics", "rules": "rules", "stats": "
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example", "FirstSeen",
-    "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous", "Ratio", "References", "RuleError",
-    "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum", "Table", "TableError", "TocsinError", "ask", "backtest",
-    "check_rules", "col", "compare", "ctx", "explain", "fit", "known", "limit", "load_rules", "load_state", "metrics",
-    "operating_hours", "own_history", "poisson_parameter", "population", "prev", "read", "ref", "reference", "rules",
-    "save_state", "score", "simulate", "stats", "test_rules", "total", "value", "verify",
+    "Alerts", "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example",
+    "FirstSeen", "Grouping", "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous",
+    "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
+    "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit",
+    "known", "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter",
+    "population", "prev", "read", "ref", "reference", "rules", "save_state", "score", "simulate", "stats", "test_rules",
+    "total", "value", "verify",
 ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-_CREATED = {"alerts": "created_at", "activities": "at", "findings": "time", "journal": "at"}
+HAPPENED = {"alerts": "created_at", "activities": "at", "findings": "time", "journal": "at"}
+"""The column of each frame that says when it happened."""
 OBSERVABLE = pl.List(pl.Struct({"kind": pl.String, "role": pl.String, "value": pl.String}))
 
 
@@ -57,18 +58,22 @@ class History:
             **more,
         )
 
+    def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Return alerts, activities, findings and journal."""
+        return self.alerts, self.activities, self.findings, self.journal
+
     @cached_property
     def seen_at(self) -> datetime | None:
         """The time it is looked at: ``at``, else the latest time that any row names; None where there are no rows."""
         if self.at is not None:
             return self.at
-        times = [getattr(self, frame)[column].max() for frame, column in _CREATED.items()]
+        times = [getattr(self, frame)[column].max() for frame, column in HAPPENED.items()]
         times.append(self.journal.filter(pl.col("kind") == "covered")["until"].max())
         return max((t for t in times if t is not None), default=None)
 
     def as_of(self, when: datetime) -> History:
         """Return the history as it truly was at a time: what happened until then, whenever it was learnt."""
-        kept = {frame: getattr(self, frame).filter(pl.col(column) <= when) for frame, column in _CREATED.items()}
+        kept = {frame: getattr(self, frame).filter(pl.col(column) <= when) for frame, column in HAPPENED.items()}
         return self._cut(when, kept)
 
     def as_known_at(self, when: datetime) -> History:
@@ -77,7 +82,7 @@ class History:
             frame: getattr(self, frame).filter(
                 (pl.col(column) <= when) & (pl.col("recorded_at").fill_null(pl.col(column)) <= when)
             )
-            for frame, column in _CREATED.items()
+            for frame, column in HAPPENED.items()
         }
         return self._cut(when, kept)
 
@@ -146,9 +151,15 @@ class History:
 
     def _counted(self) -> pl.DataFrame:
         numbered = self.alerts.select("alert_id").with_row_index("alert")
+        found = self.findings.join(numbered, on="alert_id", how="inner")
         later = self.events.filter(pl.col("type") == "peak").select(finding_id="value", later="number")
-        raised = later.group_by("finding_id", maintain_order=True).agg(pl.col("later").last())
-        found = self.findings.join(numbered, on="alert_id", how="inner").join(raised, on="finding_id", how="left")
+        farthest = (pl.col("later") - pl.col("score")).abs()  # programs may report peaks in any order
+        raised = (
+            later.join(found.select("finding_id", "score"), on="finding_id", how="inner")
+            .group_by("finding_id")
+            .agg(pl.col("later").sort_by(farthest).last())
+        )
+        found = found.join(raised, on="finding_id", how="left")
         peak = pl.coalesce("later", "peak_score")
         # A rule fires above its threshold or below it: the peak is the farthest from it on the side where it fired.
         beyond = (peak - pl.col("threshold").fill_null(0)) * (pl.col("score") - pl.col("threshold")).sign().fill_null(1)

@@ -1,0 +1,93 @@
+"""The log as `History`: all of it, what had happened or was known by a time, or a few alerts.
+
+Enters: a connection that reads. Leaves: histories; full ids for the beginnings of ids. Layer: alerts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+import sqlalchemy as sa
+
+from tocsin.calendars import instant_us
+from tocsin.lifecycle import History, LifecycleError, empty_history
+from tocsin.store import read
+from tocsin.store.rows import CHUNK_ROWS, among
+from tocsin.store.schema import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+_HAPPENED: Final = {"alert": "created_at", "activity": "at", "finding": "time", "journal": "at"}
+_PAGE_ALERTS: Final = 5_000
+_SHOWN: Final = 5
+
+
+def load(
+    connection: Connection,
+    *,
+    happened_by: datetime | None = None,
+    recorded_by: datetime | None = None,
+    alert_ids: pl.Series | None = None,
+) -> History:
+    """Return the history of the rows that happened and were recorded by a time; ``alert_ids``: of these alerts alone."""
+    frames = empty_history()
+    for name, happened in _HAPPENED.items():
+        columns, where = TABLES[name].c, []
+        if happened_by is not None:
+            where.append(columns[happened] <= instant_us(happened_by))
+        if recorded_by is not None:
+            where.append(columns.recorded_at <= instant_us(recorded_by))
+        if alert_ids is None:
+            frames[name] = read(connection, name, *where, chunk=CHUNK_ROWS)
+        elif name != "journal":
+            frames[name] = read(connection, name, *where, among(columns.alert_id, alert_ids, connection.dialect.name))
+    return History(frames["alert"], frames["activity"], frames["finding"], frames["journal"])
+
+
+def newest_first(connection: Connection, *, rule: str | None = None) -> Iterator[History]:
+    """Yield the alerts, of one rule or all, in pages of a few thousand, those learnt last first."""
+    table = TABLES["alert"].c
+    before: Any = None
+    while True:
+        where = [] if before is None else [table.seq < before]
+        where += [] if rule is None else [table.rule_id == rule]
+        page = connection.execute(
+            sa.select(table.seq, table.alert_id).where(*where).order_by(table.seq.desc()).limit(_PAGE_ALERTS)
+        ).all()
+        if not page:
+            return
+        before = page[-1][0]
+        yield load(connection, alert_ids=pl.Series([alert_id for _, alert_id in page]))
+
+
+def resolve(connection: Connection, alert: str) -> str:
+    """Return the id of the alert that is meant by its id or the beginning of it.
+
+    Raises:
+        LifecycleError: None or several begin so; the message names some that are near.
+    """
+    found = _beginning(connection, alert)
+    if alert in found or len(found) == 1:
+        return alert if alert in found else found[0]
+    if found:
+        raise LifecycleError(f"several alerts begin with {alert!r}: {', '.join(found)}. Write more of the id.")
+    near: list[str] = []
+    for length in range(len(alert) - 1, 0, -1):
+        if near := _beginning(connection, alert[:length]):
+            break
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise LifecycleError(f"there is no alert {alert!r} in this log.{hint}")
+
+
+def _beginning(connection: Connection, start: str) -> list[str]:
+    """Return the first ids that begin so; both databases compare ids byte by byte."""
+    column = TABLES["alert"].c.alert_id
+    if not start:
+        return []
+    query = sa.select(column).where(column >= start, column < start + "\U0010ffff").order_by(column).limit(_SHOWN)
+    return list(connection.execute(query).scalars())
