@@ -22,7 +22,7 @@ def draw(chart: Chart) -> go.Figure:
     >>> figure.data[0].type
     'bar'
     """
-    from tocsin.views import bars, regimes, time, world
+    from tocsin.views import bars, regimes, time, triage, world
 
     painters: dict[str, Any] = {
         "histogram": bars.histogram,
@@ -32,6 +32,8 @@ def draw(chart: Chart) -> go.Figure:
         "series": time.series,
         "regimes": regimes.regimes,
         "hours": time.hours,
+        "funnel": triage.funnel,
+        "stacked": triage.stacked,
         "map": world.places,
         "travel": world.journeys,
     }

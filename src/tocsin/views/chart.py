@@ -31,6 +31,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "regimes": ("time", "value", "mean", "outlier"),
         "hours": ("label", "hour", "before", "after"),
         "map": ("latitude", "longitude", "count", "label"),
+        "funnel": ("label", "count"),
+        "stacked": ("time", "label", "value"),
         "travel": ("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"),
     }
 )
