@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HAPPENED = {"alerts": "created_at", "activities": "at", "findings": "time", "journal": "at"}
 """The column of each frame that says when it happened."""
+AT_ONCE = 1 << 16
 OBSERVABLE = pl.List(pl.Struct({"kind": pl.String, "role": pl.String, "value": pl.String}))
 
 
@@ -173,10 +174,18 @@ class History:
     @cached_property
     def observables(self) -> pl.DataFrame:
         """Each observable of each alert once: ``alert``, ``kind``, ``role``, ``value``; its own and those found later."""
-        own = self.alerts.with_row_index("alert").select("alert", pl.col("observables").str.json_decode(OBSERVABLE))
-        later = self.events.filter(pl.col("type") == "enriched").select(
-            "alert",
-            pl.col("payload").str.json_decode(pl.Struct({"observables": OBSERVABLE})).struct.field("observables"),
-        )
-        told = pl.concat([own, later]).explode("observables").drop_nulls("observables").unnest("observables")
-        return told.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
+        said, found = pl.col("observables"), pl.Struct({"observables": OBSERVABLE})
+        own = self.alerts.select("observables").with_row_index("alert")
+        # An alert's rows lie in one part, so that each part is decoded, and rid of repetitions, beside the others.
+        parts = [own.slice(at, AT_ONCE).lazy() for at in range(0, max(own.height, 1), AT_ONCE)]
+        told = pl.concat(pl.collect_all([_each(part.with_columns(said.str.json_decode(OBSERVABLE))) for part in parts]))
+        enriched = self.events.lazy().filter(pl.col("type") == "enriched")
+        decoded = pl.col("payload").str.json_decode(found).struct.field("observables")
+        later = _each(enriched.select("alert", decoded)).collect()
+        return pl.concat([told, later]).unique(maintain_order=True) if later.height else told
+
+
+def _each(told: pl.LazyFrame) -> pl.LazyFrame:
+    """Return one row for each observable of each alert, in order of first mention."""
+    rows = told.explode("observables").drop_nulls("observables").unnest("observables")
+    return rows.filter(pl.col("value").is_not_null()).unique(maintain_order=True)

@@ -5,7 +5,7 @@ errors. A module is imported when it is first used, since some of them load a co
 
 ``multiple`` many tests at once, ``welch`` changes of a daily level, ``circular`` hours of the day, ``poisson`` and
 ``rates`` counts with intervals, ``changepoints`` when a level changed, ``survival`` how long things take while some are still
-open, ``queueing`` how many analysts that needs.
+open, ``queueing`` how many analysts that needs, ``waiting`` how many wait at any time, and how long they have.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin.stats import changepoints, circular, multiple, poisson, queueing, rates, survival, welch
+    from tocsin.stats import changepoints, circular, multiple, poisson, queueing, rates, survival, waiting, welch
 
-__all__ = ["changepoints", "circular", "multiple", "poisson", "queueing", "rates", "survival", "welch"]
+__all__ = ["changepoints", "circular", "multiple", "poisson", "queueing", "rates", "survival", "waiting", "welch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ def draw(chart: Chart) -> go.Figure:
     >>> figure.data[0].type
     'bar'
     """
-    from tocsin.views import bars, regimes, survival, time, week, world
+    from tocsin.views import bars, regimes, survival, time, triage, week, world
 
     painters: dict[str, Any] = {
         "histogram": bars.histogram,
@@ -35,6 +35,8 @@ def draw(chart: Chart) -> go.Figure:
         "hours": time.hours,
         "heatmap": week.heatmap,
         "staffing": week.staffing,
+        "funnel": triage.funnel,
+        "stacked": triage.stacked,
         "map": world.places,
         "travel": world.journeys,
     }

@@ -34,6 +34,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "heatmap": ("label", "hour", "value", "exposure"),
         "staffing": ("hour", "needed", "low", "high", "rostered"),
         "map": ("latitude", "longitude", "count", "label"),
+        "funnel": ("label", "count"),
+        "stacked": ("time", "label", "value"),
         "travel": ("label", "from_latitude", "from_longitude", "to_latitude", "to_longitude"),
     }
 )
