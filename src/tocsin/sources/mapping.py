@@ -155,12 +155,12 @@ def parse_mapping(text: str, *, where: str = "mapping") -> Mapping:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise MappingError(f"{where}: not valid TOML: {error}") from None
-    _only(document, {"source", "columns", "patterns"}, where, "table")
-    source = dict(_table(document.get("source", {}), f"{where} [source]"))
-    _only(source, _SOURCE_KEYS, f"{where} [source]", "key")
+    only_known(document, {"source", "columns", "patterns"}, where, "table")
+    source = dict(as_table(document.get("source", {}), f"{where} [source]"))
+    only_known(source, _SOURCE_KEYS, f"{where} [source]", "key")
     columns = tuple(
-        _column(name, body, f"{where} [columns.{name}]")
-        for name, body in _table(document.get("columns", {}), f"{where} [columns]").items()
+        parse_rule(name, body, f"{where} [columns.{name}]")
+        for name, body in as_table(document.get("columns", {}), f"{where} [columns]").items()
     )
     patterns = tuple(_pattern(body, f"{where} [[patterns]]") for body in document.get("patterns", []))
     minutes = source.pop("lateness_minutes", None)
@@ -253,13 +253,15 @@ def check_zone(zone: str | None, what: str) -> None:
         raise MappingError(f"{what}: {error}") from None
 
 
-def _table(value: Any, where: str) -> dict[str, Any]:
+def as_table(value: Any, where: str) -> dict[str, Any]:
+    """Return a TOML value that must be a table."""
     if not isinstance(value, dict):
         raise MappingError(f"{where}: expected a table, found {value!r}")
     return value
 
 
-def _only(table: dict[str, Any], known: set[str], where: str, what: str) -> None:
+def only_known(table: dict[str, Any], known: set[str], where: str, what: str) -> None:
+    """Refuse a key that is none of the known ones, with "did you mean"."""
     for key in table:
         if key not in known:
             raise MappingError(
@@ -267,9 +269,10 @@ def _only(table: dict[str, Any], known: set[str], where: str, what: str) -> None
             )
 
 
-def _column(name: str, body: Any, where: str) -> ColumnRule:
-    body = dict(_table(body, where))
-    _only(body, _COLUMN_KEYS, where, "key")
+def parse_rule(name: str, body: Any, where: str) -> ColumnRule:
+    """Return the rule that a TOML table says."""
+    body = dict(as_table(body, where))
+    only_known(body, _COLUMN_KEYS, where, "key")
     source = body.pop("from", ())
     body["source"] = (source,) if isinstance(source, str) else tuple(source)
     body["values"] = tuple((str(k), str(v)) for k, v in body.get("values", {}).items())
@@ -277,8 +280,8 @@ def _column(name: str, body: Any, where: str) -> ColumnRule:
 
 
 def _pattern(body: Any, where: str) -> LinePattern:
-    body = _table(body, where)
-    _only(body, _PATTERN_KEYS, where, "key")
+    body = as_table(body, where)
+    only_known(body, _PATTERN_KEYS, where, "key")
     if "regex" not in body:
         raise MappingError(f"{where}: a pattern needs a regex")
     return LinePattern(body["regex"], tuple((str(k), str(v)) for k, v in body.get("set", {}).items()))
@@ -293,12 +296,13 @@ def _check(mapping: Mapping, where: str) -> None:
     if mapping.format == "lines" and not mapping.patterns:
         raise MappingError(f'{where}: format "lines" needs at least one [[patterns]] table')
     for rule in mapping.columns:
-        _check_rule(rule, f"{where} [columns.{rule.name}]")
+        check_rule(rule, f"{where} [columns.{rule.name}]")
     for pattern in mapping.patterns:
         check_regex(pattern.regex, where)
 
 
-def _check_rule(rule: ColumnRule, where: str) -> None:
+def check_rule(rule: ColumnRule, where: str) -> None:
+    """Refuse a rule that cannot be applied to any source."""
     if rule.kind is not None and rule.kind not in KINDS:
         raise MappingError(
             f"{where}: unknown kind {rule.kind!r}.{did_you_mean(rule.kind, KINDS)} Known: {', '.join(KINDS)}."
@@ -329,7 +333,8 @@ def check_regex(regex: str, where: str) -> int:
         raise MappingError(f"{where}: the regular expression {regex!r} cannot be used: {error}") from None
 
 
-def _quote(value: Any) -> str:
+def quote(value: Any) -> str:
+    """Return a plain value as TOML text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -337,14 +342,15 @@ def _quote(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tuple):
-        return "[" + ", ".join(_quote(v) for v in value) + "]"
+        return "[" + ", ".join(quote(v) for v in value) + "]"
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     escaped = re.sub(r"[\x00-\x1f\x7f]", lambda m: f"\\u{ord(m.group()):04x}", escaped)
     return f'"{escaped}"'
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
+def toml_key(name: str) -> str:
+    """Return a name as a TOML key, in quotes where it needs them."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quote(name)
 
 
 def _write_toml(mapping: Mapping) -> str:
@@ -352,36 +358,37 @@ def _write_toml(mapping: Mapping) -> str:
     for key in ("name", "title", "format", "zone", "year", "earliest", "latest", "recognise", "null_values"):
         value = getattr(mapping, key)
         if value not in {None, "", ()}:
-            lines.append(f"{key} = {_quote(value)}")
+            lines.append(f"{key} = {quote(value)}")
     if mapping.separator != ",":
-        lines.append(f"separator = {_quote(mapping.separator)}")
+        lines.append(f"separator = {quote(mapping.separator)}")
     if mapping.skip_unmatched:
         lines.append("skip_unmatched = true")
     if mapping.lateness != DEFAULT_LATENESS:
         lines.append(f"lateness_minutes = {mapping.lateness.total_seconds() / 60:g}")
     for pattern in mapping.patterns:
-        lines += ["", "[[patterns]]", f"regex = {_quote(pattern.regex)}"]
+        lines += ["", "[[patterns]]", f"regex = {quote(pattern.regex)}"]
         if pattern.constants:
-            lines.append("set = { " + ", ".join(f"{_key(k)} = {_quote(v)}" for k, v in pattern.constants) + " }")
+            lines.append("set = { " + ", ".join(f"{toml_key(k)} = {quote(v)}" for k, v in pattern.constants) + " }")
     for rule in mapping.columns:
-        lines += ["", f"[columns.{_key(rule.name)}]", *_rule_lines(rule)]
+        lines += ["", f"[columns.{toml_key(rule.name)}]", *rule_lines(rule)]
     return "\n".join(lines) + "\n"
 
 
-def _rule_lines(rule: ColumnRule) -> list[str]:
+def rule_lines(rule: ColumnRule) -> list[str]:
+    """Return what a rule says, one `key = value` a line."""
     lines = []
     if rule.source:
-        lines.append(f"from = {_quote(rule.source[0] if len(rule.source) == 1 else rule.source)}")
+        lines.append(f"from = {quote(rule.source[0] if len(rule.source) == 1 else rule.source)}")
     for key in ("constant", "count_of", "kind", "unit", "format", "pattern", "split", "default"):
         value = cast("Any", getattr(rule, key))
         if value is not None:
-            lines.append(f"{key} = {_quote(value)}")
+            lines.append(f"{key} = {quote(value)}")
     if rule.values:
-        lines.append("values = { " + ", ".join(f"{_key(k)} = {_quote(v)}" for k, v in rule.values) + " }")
+        lines.append("values = { " + ", ".join(f"{toml_key(k)} = {quote(v)}" for k, v in rule.values) + " }")
     if rule.otherwise is not None:
-        lines.append(f"otherwise = {_quote(rule.otherwise)}")
+        lines.append(f"otherwise = {quote(rule.otherwise)}")
     if rule.lower:
         lines.append("lower = true")
     if rule.on_invalid != "reject":
-        lines.append(f"on_invalid = {_quote(rule.on_invalid)}")
+        lines.append(f"on_invalid = {quote(rule.on_invalid)}")
     return lines
