@@ -89,9 +89,10 @@ class Fetching:
         """Have the list of alerts, page by page, and return those inside the range: id -> links of what hangs on it."""
         state = self.kept.manifest.setdefault("list", {"pages": 0, "next": None, "complete": False, "total": None})
         sound = all(self.kept.holds(_numbered(ALERTS, n)) for n in range(1, state["pages"] + 1))
-        if not sound:  # a page was lost: the links that led on from it are gone too
-            self._begin_list(state)
-        looped = False
+        stuck = state["pages"] and not state["complete"] and state["next"] is None
+        if stuck or not sound:  # where a page was lost, the links that led on from it are of no use
+            self.kept.drop(ALERTS)
+            state |= {"pages": 0, "next": None, "complete": False}
         if not state["complete"]:
             try:
                 self._read_pages(state)
@@ -99,15 +100,9 @@ class Fetching:
                 raise
             except WorkbenchError as error:
                 self._note(error, "", "list")
-                looped = isinstance(error, LinkError)
-        found = self._listed(state["pages"])
-        if looped:  # to go on from there would lead nowhere the next time as well
-            self._begin_list(state)
-        return found
-
-    def _begin_list(self, state: Row) -> None:
-        self.kept.drop(ALERTS)
-        state |= {"pages": 0, "next": None, "complete": False}
+                if isinstance(error, LinkError):  # to go on from there would lead nowhere the next time as well
+                    state["next"] = None
+        return self._listed(state["pages"])
 
     def _read_pages(self, state: Row) -> None:
         link, query = (state["next"], ()) if state["next"] else (client.ALERTS, client.between(self.low, self.high))
