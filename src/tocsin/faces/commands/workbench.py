@@ -106,7 +106,7 @@ def _address(url: str | None) -> str:
 
 def _ask() -> "Callable[[str, bool], str] | None":
     """Return how to ask the person at the terminal; None where there is none."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return None
     import getpass
 
@@ -182,4 +182,4 @@ def _show(console: Console, fetched: "Fetched") -> None:
         if len(fetched.errors) > SHOWN_ERRORS:
             console.print(f"  ... the others stand in {safe(fetched.manifest)}")
     state = "complete" if fetched.complete else "not complete: the same command asks for what is missing"
-    console.print(f"{safe(fetched.folder)} is {state}")
+    console.print(f"{safe(fetched.folder)} is {state}", soft_wrap=True)

@@ -198,6 +198,8 @@ class Fetching:
                 pages = client.pages(self.transport, links[what])
                 row[what] = [resource for page in pages for resource in page.resources]
         except WorkbenchAuthError:
+            stop.set()  # here, not where the result is read: until then another alert would be asked for
+            self.transport.halt()
             raise
         except WorkbenchError as error:
             failed = error

@@ -63,6 +63,7 @@ class Kept:
 
     def save(self) -> None:
         """Write the manifest."""
+        self.manifest["files"] = dict(sorted(self.files.items()))
         data = json.dumps(self.manifest, indent=1, ensure_ascii=False).encode() + b"\n"
         with self._whole(MANIFEST) as file:
             file.write(data)

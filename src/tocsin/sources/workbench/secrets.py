@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from tocsin.errors import WorkbenchAuthError, WorkbenchError
+from tocsin.sources.workbench.addresses import checked_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,6 +154,11 @@ def find_credentials(
     return Login(user, secret, Secret(code or ask("One-time code", True))), "prompt"
 
 
+def _account(url: str) -> str:
+    """Return an address as the keyring names it, however it was typed."""
+    return str(checked_base(url)).rstrip("/")
+
+
 def stored_api_key(url: str) -> Secret | None:
     """Return the key that the keyring holds for an address; None without a keyring, or without a key in it."""
     try:
@@ -161,7 +167,7 @@ def stored_api_key(url: str) -> Secret | None:
     except ImportError:
         return None
     try:
-        found = keyring.get_password(SERVICE, url)
+        found = keyring.get_password(SERVICE, _account(url))
     except KeyringError:
         return None
     return Secret(found) if found else None
@@ -192,7 +198,7 @@ def store_api_key(url: str, key: Secret) -> str:
         )
     refused = False
     try:
-        keyring.set_password(SERVICE, url, key.reveal())
+        keyring.set_password(SERVICE, _account(url), key.reveal())
     except KeyringError:
         refused = True
     if refused:

@@ -10,6 +10,7 @@ the parser that also opens the connection, before anything is sent; redirects ar
 from __future__ import annotations
 
 import datetime as dt
+import ssl
 import threading
 import zlib
 from dataclasses import dataclass, field, replace
@@ -112,11 +113,14 @@ class Transport:
         self._halted = threading.Event()
         self._sleep: Sleep = sleep if sleep is not None else self._halted.wait  # type: ignore[assignment]
         self._lock = threading.Lock()
+        secure = self.base.scheme == "https"
         self._http = httpx2.Client(
             timeout=timeout_seconds,
             follow_redirects=False,
             # A proxy that the environment names sees what goes to http in the clear.
-            trust_env=self.base.scheme == "https",
+            trust_env=secure,
+            # Over http no certificate is ever looked at: one that trusts nobody spares reading all authorities.
+            verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={"User-Agent": "tocsin", "Accept": "application/vnd.api+json, application/json, text/csv"},
         )
