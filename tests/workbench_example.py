@@ -10,7 +10,7 @@ from tocsin.sources.workbench import Login
 from tocsin.testing.workbench import StandIn, example_alerts
 
 NOW = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
-ALERTS = example_alerts(60, seed=5)
+ALERTS = example_alerts(40, seed=5)
 SINCE, UNTIL, ZONE = "2026-10-03", "2026-10-13", "America/Denver"
 
 
