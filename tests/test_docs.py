@@ -20,6 +20,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -102,6 +103,11 @@ def test_the_examples_of_this_page_run_and_print_what_it_says(
     monkeypatch.setenv("POLARS_FMT_MAX_COLS", "12")
     page = str(path.relative_to(CHECKOUT))
     names: dict[str, object] = {"__name__": "__example__"}
+    with mock.patch.dict(os.environ):  # a page may set variables for the commands it shows
+        run_page(path, tmp_path, page, names)
+
+
+def run_page(path: Path, folder: Path, page: str, names: dict[str, object]) -> None:
     printed: str | None = None
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.language == "text" and block.follows and printed is not None:
@@ -111,7 +117,7 @@ def test_the_examples_of_this_page_run_and_print_what_it_says(
         if block.language == "python":
             printed = run_python(block, names, page)
         elif block.language in {"console", "bash", "sh"}:
-            run_console(block, tmp_path, page)
+            run_console(block, folder, page)
 
 
 def test_blocks_are_found_with_their_language_and_whether_they_follow_each_other() -> None:

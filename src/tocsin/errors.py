@@ -41,6 +41,21 @@ class StatisticsError(TocsinError):
     """Numbers from which a statistic cannot be computed: wrong shape, out of range, too few."""
 
 
+class WorkbenchError(TocsinError):
+    """The Workbench cannot be asked, or what it answered cannot be used.
+
+    `status` is the HTTP status, or None where no answer came; `attempts` says how often it was tried.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.status, self.attempts = status, attempts
+
+
+class WorkbenchAuthError(WorkbenchError):
+    """The Workbench does not accept who asks: nothing further is tried."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the closest known names, or the empty string when nothing is close.
 

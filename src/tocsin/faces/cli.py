@@ -23,13 +23,14 @@ from tocsin.faces.commands.mapping import mapping
 from tocsin.faces.commands.rules import rules
 from tocsin.faces.commands.simulate import simulate
 from tocsin.faces.commands.verify import verify
+from tocsin.faces.commands.workbench import workbench
 from tocsin.faces.options import UsageError
 from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed (verify, rules check, rules test, demo, --strict)",
+    FAILED: "a check failed (verify, rules check, rules test, demo, --strict), or a fetch is not complete",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
@@ -75,7 +76,7 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
-for _group in (ask, mapping, rules, geo):
+for _group in (ask, mapping, rules, geo, workbench):
     _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 
