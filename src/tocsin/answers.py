@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tocsin.views import Chart, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import plotly.graph_objects as go
     import polars as pl
@@ -97,15 +97,23 @@ class Answer:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
-    def section(self, *, most_rows: int | None = None) -> page.Section:
-        """Return the answer as a part of a page, its tables cut to ``most_rows`` if that is given."""
+    def section(self, *, columns: Sequence[str] = (), most_rows: int | None = None) -> page.Section:
+        """Return the answer as a part of a page.
+
+        Given ``columns``, only these of its table are shown, ``most_rows`` of them, and all other tables are folded away.
+        """
         from tocsin.views import page
 
         drawn = None if self.chart is None or self.empty else self.plot()
-        tables = {
-            caption: frame if most_rows is None else frame.head(most_rows) for caption, frame in self._tables().items()
-        }
-        return page.Section(self.question, self.definition, self.notes, self.empty, drawn, tables)
+        tables, folded = self._tables(), {}
+        if columns:
+            shown = self.table.select(c for c in columns if c in self.table.columns)
+            folded = {caption: frame for caption, frame in tables.items() if frame.columns != shown.columns}
+            tables = {"Answer": shown}
+        tables, folded = (
+            {k: t if most_rows is None else t.head(most_rows) for k, t in d.items()} for d in (tables, folded)
+        )
+        return page.Section(self.question, self.definition, self.notes, self.empty, drawn, tables, folded)
 
     def _tables(self) -> dict[str, pl.DataFrame]:
         """Return all tables by caption; the chart's own data last, where it is none of them."""

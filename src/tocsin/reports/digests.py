@@ -28,7 +28,12 @@ def digest_of(history: History) -> str:
     True
     """
     total = hashlib.sha256(str(history.seen_at).encode())
-    frames = {"alert": history.alerts, "activity": history.activities, "finding": history.findings, "journal": history.journal}
+    frames = {
+        "alert": history.alerts,
+        "activity": history.activities,
+        "finding": history.findings,
+        "journal": history.journal,
+    }
     for name, frame in frames.items():
         said = [
             pl.col(c).dt.epoch("us") if dtype == TIME else pl.col(c)

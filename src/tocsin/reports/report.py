@@ -6,7 +6,7 @@ Enters: answers by name. Leaves: text and frames; nothing in them depends on whe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tocsin.answers import plain
@@ -29,37 +29,41 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 class Report:
     """A heading, a few sentences, and answers in reading order.
 
-    inputs: a digest of the log the numbers come from; two reports with the same digest say the same.
+    inputs: a digest of the log the numbers come from; two reports with the same digest say the same. tiles: the numbers at
+    its head. columns: by answer, those of its table that people read first; JSON, CSV and the folded tables have them all.
     """
 
     title: str
     lead: tuple[str, ...]
     answers: Mapping[str, Answer]
     inputs: str
+    tiles: tuple[page.Tile, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_html(self) -> str:
         """Return one page that fetches nothing: charts, tables, definitions."""
-        sections = [answer.section(most_rows=MOST_ROWS) for answer in self.answers.values()]
-        return page.whole(*sections, title=self.title, lead=(*self.lead, f"Inputs: {self.inputs}"))
+        sections = [
+            self.answers[name].section(columns=self.columns.get(name, ()), most_rows=MOST_ROWS) for name in self.answers
+        ]
+        return page.whole(*sections, title=self.title, lead=(*self.lead, f"Inputs: {self.inputs}"), tiles=self.tiles)
 
     def to_markdown(self) -> str:
-        """Return headings, definitions and tables as Markdown in which no text of an alert can act.
+        r"""Return headings, definitions and tables as Markdown in which no text of an alert can act.
 
         >>> import polars as pl
         >>> from tocsin.answers import Answer
         >>> answer = Answer("Which?", "All.", pl.DataFrame({"rule": ["a|b"], "alerts": [3]}))
         >>> print(Report("Week", ("Quiet.",), {"rules": answer}, "0f").to_markdown().splitlines()[-1])
-        | a\\|b | 3 |
+        | a\|b | 3 |
         """
         parts = [f"# {_words(self.title)}", *(_words(words) for words in self.lead), f"Inputs: `{self.inputs}`"]
-        for answer in self.answers.values():
+        for name, answer in self.answers.items():
             parts += [f"## {_words(answer.question)}", _words(answer.definition)]
             parts += [f"**{_words(answer.empty)}**"] if answer.empty else []
             parts += [f"- {_words(note)}" for note in answer.notes]
-            for caption, frame in {"": answer.table, **answer.more}.items():
-                if frame.height:
-                    parts += [f"### {_words(caption)}"] if caption else []
-                    parts.append(_table(frame))
+            wanted = self.columns.get(name, answer.table.columns)
+            if answer.table.height:
+                parts.append(_table(answer.table.select(c for c in wanted if c in answer.table.columns)))
         return "\n\n".join(parts) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class Report:
             "title": self.title,
             "lead": list(self.lead),
             "inputs": self.inputs,
+            "numbers": [plain(vars(tile)) for tile in self.tiles],
             "answers": {name: answer.to_dict() for name, answer in self.answers.items()},
         }
 
@@ -96,11 +101,14 @@ def _table(frame: pl.DataFrame) -> str:
     rows = [
         "| " + " | ".join(_words(name.replace("_", " ")) for name in frame.columns) + " |",
         "|" + "|".join(" ---: " if r else " --- " for r in right) + "|",
-        *("| " + " | ".join(_words(page.cell(v)) for v in row) + " |" for row in shown.iter_rows()),
+        *(
+            "| " + " | ".join(page.cell(v) if r else _words(page.cell(v)) for v, r in zip(row, right, strict=True)) + " |"
+            for row in shown.iter_rows()
+        ),
     ]
     if frame.height > shown.height:
         rows.append(f"\n{shown.height} of {frame.height:,} rows.")
     return "\n".join(rows)
 
 
-__all__ = ["MOST_ROWS", "Report", "plain"]
+__all__ = ["MOST_ROWS", "Report"]

@@ -6,14 +6,21 @@ Enters: a history, and which week in which zone. Leaves: a `Report`. Layer: repo
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import date, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
 
 from tocsin import metrics
+from tocsin.answers import Answer
 from tocsin.calendars import load_zone
 from tocsin.metrics import MetricError
 from tocsin.reports.digests import digest_of
 from tocsin.reports.report import Report
+from tocsin.views import Chart
+from tocsin.views.page import Tile
 
 if TYPE_CHECKING:
     from tocsin.lifecycle import History
@@ -21,6 +28,22 @@ if TYPE_CHECKING:
 
 WEEKS_BACK = 12
 """How many weeks of history the search for changes sees before the reported one."""
+READ_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "numbers": ("number", "unit", "this_week", "last_week", "change", "definition"),
+        "changes": ("since", "until", "mean", "effect", "p", "earliest", "latest"),
+        "slo": ("severity", "target_minutes", "n", "waiting", "in_time_share", "low", "high", "missed", "before_in_time_share"),
+        "missed": ("severity", "rule_id", "created_at", "minutes", "target_minutes", "reason"),
+        "response": ("severity", "n", "waiting", "median_minutes", "p90_minutes", "p99_minutes", "naive_mean_minutes", "before_p90_minutes"),
+        "rules": ("rule", "alerts", "trend", "minutes", "precision", "precision_low", "precision_high", "unjudged", "escalated", "waste_minutes_at_least"),
+        "arrivals": ("weekday", "hour", "alerts", "exposed_hours", "alerts_per_hour", "low", "high"),
+        "hours": ("part", "alerts", "share", "share_low", "share_high", "share_of_hours", "alerts_per_hour", "share_before"),
+        "staffing": ("weekday", "hour", "alerts_per_hour", "erlangs", "needed_half", "needed", "needed_double", "rostered", "short"),
+        "backlog": ("time", "waiting", "median_hours", "p90_hours", "oldest_hours", "begun", "ended"),
+        "reopened": ("rule", "closed", "reopened", "share", "share_low", "share_high", "share_before"),
+    }
+)  # fmt: skip
+"""Of each answer the columns that the page and the Markdown show."""
 _WEEK = re.compile(r"(\d{4})-W(\d{2})")
 
 
@@ -55,3 +78,153 @@ def _day_of(text: str | date) -> date:
         return date.fromisocalendar(int(named[1]), int(named[2]), 1) if named else date.fromisoformat(text)
     except ValueError:
         raise MetricError(f"{text!r} is no week; write 2026-W46, or a day in it such as 2026-11-12.") from None
+
+
+def weekly(
+    history: History,
+    week: str | date | None = None,
+    *,
+    zone: str = "UTC",
+    hours: WorkHours | str | tuple[float, float] | None = None,
+    holidays: str | None = None,
+    targets: Mapping[str, float] | float | None = None,
+) -> Report:
+    """Return the report of one week, seen at the history's time: same inputs, same report.
+
+    Args:
+        history: The alert log as a value; cut it (`History.as_of`) to see the week as of another time.
+        week: As `week_of` takes it.
+        zone: Whose weeks and hours.
+        hours: When people work, as `metrics.of` takes it.
+        holidays: Days off, as `metrics.of` takes them.
+        targets: Minutes to the first action by severity, as `slo` takes them.
+    """
+    monday, after = week_of(week, history, zone)
+
+    def over(back: int) -> metrics.Metrics:
+        start = monday - timedelta(weeks=back)
+        return metrics.of(history, since=start, until=after, zone=zone, hours=hours, holidays=holidays)
+
+    this, longer = over(0), over(WEEKS_BACK)
+    slo, changes, rules = this.slo(targets=targets), longer.change_points(), this.rules()
+    answers = {
+        "numbers": _five(this, targets),
+        "changes": changes,
+        "changes-by-rule": longer.change_points(by="rule"),
+        "slo": slo,
+        "missed": _missed(slo, this),
+        "response": this.time_to_action(),
+        "rules": rules,
+        "arrivals": longer.arrivals(),
+        "hours": this.on_off_hours(),
+        "backlog": this.backlog(every="1h"),
+        "assets": this.top_assets(),
+        "funnel": this.funnel(),
+        "reopened": this.reopened(),
+        "coverage": longer.coverage(),
+    }
+    try:
+        answers["staffing"] = longer.staffing()
+    except MetricError as error:  # the log knows no handling times: the report says so instead of inventing one
+        answers["staffing"] = _without("How many analysts does each hour of the week need?", str(error), this)
+    year, number, _ = monday.isocalendar()
+    return Report(
+        f"SOC report of week {year}-W{number:02d}", _lead(this, monday, after), answers, digest_of(history),
+        tiles=_tiles(answers["numbers"]), columns=READ_FIRST,
+    )  # fmt: skip
+
+
+def _lead(this: metrics.Metrics, monday: date, after: date) -> tuple[str, ...]:
+    scope = this.scope
+    seen = f"as the log stood at {scope.as_of:%Y-%m-%d %H:%M} UTC" if scope.as_of else "the log is empty"
+    said = [f"Monday {monday} to Sunday {after - timedelta(days=1)}, {scope.zone}; {seen}."]
+    end = metrics.local_instant(after, scope.zone, "until")
+    if scope.as_of is not None and end is not None and scope.as_of < end:
+        said.append("The week is not over: its numbers are those so far.")
+    return (*said, *scope.history.caveats)
+
+
+def _tiles(numbers: Answer) -> tuple[Tile, ...]:
+    """Return the five numbers for the head of the page."""
+    made = []
+    for row in numbers.table.iter_rows(named=True):
+        now, then = (_said(row["unit"], row[week]) for week in ("this_week", "last_week"))
+        made.append(Tile(row["number"], now or "not known", f"last week {then}" if then else "", row["definition"]))
+    return tuple(made)
+
+
+def _missed(slo: Answer, this: metrics.Metrics) -> Answer:
+    """Return the alerts that missed their target as an answer of their own, the worst first."""
+    missed, reasons = slo.more["Missed"], slo.more["Why missed"]
+    return Answer(
+        "Which alerts missed their target?", f"As above; each with the first reason of this list that holds. {this.scope.words()}", missed,
+        more={"Why missed": reasons}, empty="" if missed.height else "None did.",
+        chart=Chart("bars", "Alerts that missed their target, by reason", reasons.select(label="reason", count="alerts"), x="alerts", y="reason"),
+        n=slo.n, as_of=slo.as_of,
+    )  # fmt: skip
+
+
+def _five(this: metrics.Metrics, targets: Mapping[str, float] | float | None) -> Answer:
+    """Return the five numbers a week is judged by, each beside last week's and with what it means."""
+    overview, backlog = this.overview(), this.backlog(every="1h")
+    took, kept = this.time_to_action(by=None), this.slo(by=None, targets=targets)
+    counts = {row["measure"]: row for row in overview.table.iter_rows(named=True)}
+    one, met = (_only(answer.table) for answer in (took, kept))
+    waiting = backlog.table["waiting"] if backlog.table.height else pl.Series([], dtype=pl.Int64)
+    rows = [
+        ("alerts raised", "alerts", *_pair(counts.get("alerts")), "alerts raised in the week"),
+        ("first action, 9 of 10 within", "minutes", one.get("p90_minutes"), one.get("before_p90_minutes"),
+         "p90 of the time until a person first acts, Kaplan-Meier"),
+        ("in time", "share", met.get("in_time_share"), met.get("before_in_time_share"),
+         "alerts on which a person acted within the target of their severity, waiting ones counted as waiting"),
+        ("waiting", "alerts", waiting[-1] if waiting.len() else None, waiting[0] if waiting.len() else None,
+         "alerts that wait at the end of the week; before: at its beginning"),
+        ("incidents", "incidents", *_pair(counts.get("incidents")), "distinct incidents that the week's alerts became part of"),
+    ]  # fmt: skip
+    table = pl.DataFrame(
+        [(name, unit, _float(now), _float(then), _minus(now, then), meaning) for name, unit, now, then, meaning in rows],
+        schema={"number": pl.String, "unit": pl.String, "this_week": pl.Float64, "last_week": pl.Float64, "change": pl.Float64, "definition": pl.String},
+        orient="row",
+    )  # fmt: skip
+    return Answer(
+        "Five numbers", f"Each number's definition stands beside it. {this.scope.words()}", table,
+        empty="" if this.scope.alerts.height else "No alert was raised in this week.",
+        facts={row["number"]: row["this_week"] for row in table.iter_rows(named=True)}, n=this.scope.alerts.height, as_of=this.scope.as_of,
+    )  # fmt: skip
+
+
+def _only(table: pl.DataFrame) -> dict[str, Any]:
+    return table.row(0, named=True) if table.height else {}
+
+
+def _pair(row: dict[str, Any] | None) -> tuple[Any, Any]:
+    return (row["count"], row["before"]) if row else (None, None)
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _minus(now: Any, then: Any) -> float | None:
+    return None if now is None or then is None else float(now) - float(then)
+
+
+def _said(unit: str, value: float | None) -> str:
+    """Say a number as a person would; nothing where there is none.
+
+    >>> _said("share", 0.656), _said("minutes", 711.3), _said("alerts", None)
+    ('65.6 %', '11.9 h', '')
+    """
+    if value is None:
+        return ""
+    if unit == "share":
+        return f"{value:.1%}".replace("%", " %")
+    if unit == "minutes":
+        return f"{value:.0f} minutes" if value < 120 else f"{value / 60:.1f} h"
+    return f"{value:,.0f}"
+
+
+def _without(question: str, why: str, this: metrics.Metrics) -> Answer:
+    return Answer(
+        question, this.scope.words(), pl.DataFrame(), empty=why, n=this.scope.alerts.height, as_of=this.scope.as_of
+    )

@@ -49,6 +49,14 @@ section { margin-top: 2.5rem; }
 section h2 { font-size: 1.25rem; margin: 0 0 .4rem; }
 .lead { font-size: 1.05rem; }
 nav ul { columns: 2; padding-left: 1.2rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: .8rem; margin: 1.5rem 0; }
+.tiles div { border: 1px solid rgba(128,128,128,.35); border-radius: 8px; padding: .7rem .9rem; }
+.tiles dt { font-size: 13px; color: #7b818b; }
+.tiles dd { margin: 0; }
+.tiles strong { font-size: 1.6rem; display: block; line-height: 1.3; }
+.tiles p { margin: .3rem 0 0; font-size: 12px; line-height: 1.35; color: #7b818b; }
+details { margin: .8rem 0; }
+summary { cursor: pointer; color: #7b818b; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid rgba(128,128,128,.3); text-align: left; vertical-align: top; }
@@ -122,7 +130,10 @@ def _cell(text: str, *, numeric: bool) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: what it says, why it has nothing to show (or ""), its chart, its tables by caption."""
+    """A part of a page: what it says, why it has nothing to show (or ""), its chart, its tables by caption.
+
+    folded: further tables that a reader opens.
+    """
 
     title: str
     definition: str
@@ -130,6 +141,17 @@ class Section:
     empty: str = ""
     figure: go.Figure | None = None
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    folded: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of a page's head: what it is, the number, what it is compared with, what it means."""
+
+    name: str
+    value: str
+    beside: str
+    meaning: str
 
 
 def fragment(section: Section, *, heading: str = "h1", chart: str = "") -> str:
@@ -139,20 +161,28 @@ def fragment(section: Section, *, heading: str = "h1", chart: str = "") -> str:
     parts += [f'<p class="note">{_escaped(note)}</p>' for note in section.notes]
     parts += [chart] if chart else []
     parts += [table(frame, caption) for caption, frame in section.tables.items() if frame.height]
+    more = [table(frame, caption) for caption, frame in section.folded.items() if frame.height]
+    parts += [f"<details><summary>{len(more)} more {"table" if len(more) == 1 else "tables"}</summary>", *more, "</details>"] if more else []
     return "\n".join(parts)
 
 
-def whole(*sections: Section, title: str = "", lead: Sequence[str] = ()) -> str:
+def _tile(tile: Tile) -> str:
+    value, name, beside, meaning = (_escaped(t) for t in (tile.value, tile.name, tile.beside, tile.meaning))
+    return f"<div><dt>{name}</dt><dd><strong>{value}</strong> <span>{beside}</span><p>{meaning}</p></dd></div>"
+
+
+def whole(*sections: Section, title: str = "", lead: Sequence[str] = (), tiles: Sequence[Tile] = ()) -> str:
     """Return a complete page. Without a figure it holds no script at all.
 
-    One section is the page. Several get a heading of their own, ``title`` above them, ``lead`` paragraphs and a list of
-    the sections.
+    One section is the page. Several get a heading of their own, ``title`` above them, ``lead`` paragraphs, the numbers of
+    ``tiles`` and a list of the sections.
     """
     if len(sections) == 1:
         title = sections[0].title
         body = _section(sections[0], 0, "h1")
     else:
         parts = [f"<h1>{_escaped(title)}</h1>", *(f'<p class="lead">{_escaped(words)}</p>' for words in lead)]
+        parts += [f'<dl class="tiles">{"".join(_tile(t) for t in tiles)}</dl>'] if tiles else []
         links = "".join(f'<li><a href="#s{i}">{_escaped(s.title)}</a></li>' for i, s in enumerate(sections))
         parts.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>')
         parts += [f'<section id="s{i}">\n{_section(s, i, "h2")}\n</section>' for i, s in enumerate(sections)]
