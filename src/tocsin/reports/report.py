@@ -102,7 +102,9 @@ def _table(frame: pl.DataFrame) -> str:
         "| " + " | ".join(_words(name.replace("_", " ")) for name in frame.columns) + " |",
         "|" + "|".join(" ---: " if r else " --- " for r in right) + "|",
         *(
-            "| " + " | ".join(page.cell(v) if r else _words(page.cell(v)) for v, r in zip(row, right, strict=True)) + " |"
+            "| "
+            + " | ".join(page.cell(v) if r else _words(page.cell(v)) for v, r in zip(row, right, strict=True))
+            + " |"
             for row in shown.iter_rows()
         ),
     ]

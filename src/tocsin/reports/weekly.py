@@ -6,7 +6,6 @@ Enters: a history, and which week in which zone. Leaves: a `Report`. Layer: repo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +22,8 @@ from tocsin.views import Chart
 from tocsin.views.page import Tile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tocsin.lifecycle import History
     from tocsin.workhours import WorkHours
 

@@ -162,7 +162,9 @@ def fragment(section: Section, *, heading: str = "h1", chart: str = "") -> str:
     parts += [chart] if chart else []
     parts += [table(frame, caption) for caption, frame in section.tables.items() if frame.height]
     more = [table(frame, caption) for caption, frame in section.folded.items() if frame.height]
-    parts += [f"<details><summary>{len(more)} more {"table" if len(more) == 1 else "tables"}</summary>", *more, "</details>"] if more else []
+    if more:
+        words = f"{len(more)} more table{'s' if len(more) > 1 else ''}"
+        parts += [f"<details><summary>{words}</summary>", *more, "</details>"]
     return "\n".join(parts)
 
 
