@@ -35,8 +35,10 @@ READ_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "changes": ("since", "until", "mean", "effect", "p", "earliest", "latest"),
         "slo": ("severity", "target_minutes", "n", "waiting", "in_time_share", "low", "high", "missed", "before_in_time_share"),
         "missed": ("severity", "rule_id", "created_at", "minutes", "target_minutes", "reason"),
-        "response": ("severity", "n", "waiting", "median_minutes", "p90_minutes", "p99_minutes", "naive_mean_minutes", "before_p90_minutes"),
-        "rules": ("rule", "alerts", "trend", "minutes", "precision", "precision_low", "precision_high", "unjudged", "escalated", "waste_minutes_at_least"),
+        "response": ("severity", "n", "waiting", "median_minutes", "p90_minutes", "p99_minutes", "naive_mean_minutes",
+                     "before_p90_minutes"),
+        "rules": ("rule", "alerts", "trend", "minutes", "precision", "precision_low", "precision_high", "unjudged",
+                  "escalated", "waste_minutes_at_least"),
         "arrivals": ("weekday", "hour", "alerts", "exposed_hours", "alerts_per_hour", "low", "high"),
         "hours": ("part", "alerts", "share", "share_low", "share_high", "share_of_hours", "alerts_per_hour", "share_before"),
         "staffing": ("weekday", "hour", "alerts_per_hour", "erlangs", "needed_half", "needed", "needed_double", "rostered", "short"),
@@ -160,7 +162,7 @@ def _missed(slo: Answer, this: metrics.Metrics) -> Answer:
     return Answer(
         "Which alerts missed their target?", f"As above; each with the first reason of this list that holds. {this.scope.words()}", missed,
         more={"Why missed": reasons}, empty="" if missed.height else "None did.",
-        chart=Chart("bars", "Alerts that missed their target, by reason", reasons.select(label="reason", count="alerts"), x="alerts", y="reason"),
+        chart=Chart("bars", "Alerts that missed their target", reasons.select(label="reason", count="alerts"), x="alerts", y="reason"),
         n=slo.n, as_of=slo.as_of,
     )  # fmt: skip
 
@@ -184,7 +186,7 @@ def _five(this: metrics.Metrics, targets: Mapping[str, float] | float | None) ->
     ]  # fmt: skip
     table = pl.DataFrame(
         [(name, unit, _float(now), _float(then), _minus(now, then), meaning) for name, unit, now, then, meaning in rows],
-        schema={"number": pl.String, "unit": pl.String, "this_week": pl.Float64, "last_week": pl.Float64, "change": pl.Float64, "definition": pl.String},
+        schema=dict(zip(READ_FIRST["numbers"], (pl.String, pl.String, pl.Float64, pl.Float64, pl.Float64, pl.String), strict=True)),
         orient="row",
     )  # fmt: skip
     return Answer(
