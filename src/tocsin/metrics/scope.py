@@ -53,7 +53,9 @@ class Scope:
 
     @cached_property
     def span(self) -> tuple[datetime, datetime] | None:
-        """From when to when, both known; None where there is no alert to take them from."""
+        """From when to when, both known; None for a history without a row, or where there is no alert to take them from."""
+        if self.as_of is None:
+            return None
         since, until = self.since, self.until
         if since is None:
             first = self.history.alerts["created_at"].min()
