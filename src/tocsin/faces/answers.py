@@ -118,7 +118,7 @@ def put(
             answer = question(events, refs)
     except TocsinError as error:
         raise UsageError(str(error)) from None
-    _write(answer, options)
+    write_answer(answer, options)
     if options.json:
         files = {"html": options.html, "out": options.out}
         body = {"source": source_values(events), "references": reference_values(refs), "files": files}
@@ -133,7 +133,8 @@ def put(
     return 0
 
 
-def _write(answer: "Answer", options: AnswerOptions) -> None:
+def write_answer(answer: "Answer", options: AnswerOptions) -> None:
+    """Write the page and the table that were asked for."""
     if options.html:
         export.write_text(answer.to_html(), options.html)
     if options.out:

@@ -20,6 +20,8 @@ from tocsin.faces.commands.explain import explain
 from tocsin.faces.commands.fit import fit
 from tocsin.faces.commands.geo import geo
 from tocsin.faces.commands.mapping import mapping
+from tocsin.faces.commands.metrics import metrics
+from tocsin.faces.commands.report import report
 from tocsin.faces.commands.rules import rules
 from tocsin.faces.commands.simulate import simulate
 from tocsin.faces.commands.verify import verify
@@ -72,11 +74,12 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
     (explain, ("explain 1f3a --findings findings.parquet mail.jsonl.gz",)),
     (fit, ("fit mail.jsonl.gz --out tables/",)),
     (simulate, ("simulate demo/ --users 200 --days 30 --seed 7",)),
+    (report, ("report --log soc.db --week 2026-W46 --zone Europe/Berlin --out report/",)),
     (demo, ("demo --seed 7",)),
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
-for _group in (ask, mapping, rules, geo, workbench):
+for _group in (ask, metrics, mapping, rules, geo, workbench):
     _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 

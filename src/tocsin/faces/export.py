@@ -55,6 +55,28 @@ def write_frame(frame: "pl.DataFrame", path: Path) -> None:
             raise
 
 
+def flat(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return a frame that CSV can hold: lists are joined, durations are seconds, times are UTC.
+
+    >>> import polars as pl
+    >>> flat(pl.DataFrame({"who": [["ann", "bob"]]})).rows()
+    [('ann; bob',)]
+    """
+    import polars as pl
+
+    made = []
+    for name, dtype in frame.schema.items():
+        column = pl.col(name)
+        if isinstance(dtype, pl.List):
+            column = column.list.eval(pl.element().cast(pl.String)).list.join("; ")
+        elif isinstance(dtype, pl.Datetime) and dtype.time_zone not in (None, "UTC"):
+            column = column.dt.convert_time_zone("UTC")
+        elif dtype == pl.Duration:
+            column = column.dt.total_microseconds() / 1e6
+        made.append(column)
+    return frame.select(made)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -29,9 +29,9 @@ class Metrics:
     scope: Scope
     work: WorkHours
 
-    def overview(self) -> Answer:
+    def overview(self, **wish: Any) -> Answer:
         """How many alerts, investigations, incidents, notifications; how many needed nothing; how many are undecided."""
-        return self._ask("overview", "overview")
+        return self._ask("overview", "overview", **wish)
 
     def funnel(self) -> Answer:
         """How many of the events became alerts, were triaged, investigated, became incidents."""
