@@ -152,6 +152,9 @@ def test_dates_and_zones_that_are_none_are_refused_before_anything_is_sent(
     assert not server.seen
 
 
+EDGES = ("2026-10-03T05:59:59.999Z", "2026-10-03T06:00:00.000Z", "2026-10-13T05:59:59.999Z", "2026-10-13T06:00:00.000Z")
+
+
 class Careless(StandIn):
     """Sends the rows of all days, whatever was asked for, and one whose time nobody can read."""
 
@@ -166,35 +169,46 @@ class Careless(StandIn):
 
 def test_rows_outside_the_range_are_counted_on_both_sides_kept_and_not_asked_for(connect, tmp_path: Path) -> None:
     odd = INSIDE[0] | {"id": "odd", "csv": INSIDE[0]["csv"] | {"Insert At (T3)": "soon", "Expel Alert ID": "odd"}}
-    with Careless([*ALERTS, odd]) as server:
+    edges = {
+        at: INSIDE[0]
+        | {"id": at, "csv": {"Expel Alert ID": at, "Insert At (T3)": at}, "attributes": {"created_at": at}}
+        for at in EDGES
+    }
+    with Careless([*ALERTS, odd, *edges.values()]) as server:
         fetched = connect(url=server.url).fetch(SINCE, UNTIL, ZONE, into=tmp_path / "raw")
     low, high = span(SINCE, UNTIL, ZONE)
-    before, after = sum(created(a) < low for a in ALERTS), sum(created(a) >= high for a in ALERTS)
-    assert min(before, after) > 0
+    before, after = 1 + sum(created(a) < low for a in ALERTS), 1 + sum(created(a) >= high for a in ALERTS)
     assert (fetched.counts["export_before"], fetched.counts["export_after"]) == (before, after)
     assert fetched.counts["export_unreadable_time"] == 1
     assert fetched.counts["listed_outside"] == before + after
-    assert {r["id"] for r in fetched.detail_rows()} == {*IDS, "odd"}
-    assert fetched.export.read_text().count("\n") == len(ALERTS) + 2
+    assert {r["id"] for r in fetched.detail_rows()} == {*IDS, "odd", *EDGES[1:3]}
+    assert fetched.export.read_text().count("\n") == len(ALERTS) + 6
+
+
+class Forgetful(StandIn):
+    """Lists no alerts, though it has them."""
+
+    def _list(self, seen):
+        return self._paged(seen, [])
 
 
 def test_an_alert_that_only_the_export_names_is_read_by_its_id(connect, tmp_path: Path) -> None:
-    class Forgetful(StandIn):
-        def _list(self, seen):
-            return self._paged(seen, [])
-
     with Forgetful(ALERTS) as server:
         fetched = connect(url=server.url).fetch(SINCE, UNTIL, ZONE, into=tmp_path / "raw")
     assert [r["alert"]["attributes"] for r in fetched.detail_rows()] == [a["attributes"] for a in INSIDE]
 
 
-def test_an_id_cannot_lead_to_another_path(connect, tmp_path: Path) -> None:
-    evil = INSIDE[0] | {"id": "../../auth", "csv": INSIDE[0]["csv"] | {"Expel Alert ID": "../../auth"}}
-    with StandIn([evil]) as server:
+@pytest.mark.parametrize(
+    "alert_id", ["../../auth/v0/login", "x?filter[from]=1", "#", "/", "//evil.example", "%2e%2e", "\u00fc \u202e"]
+)
+def test_an_id_cannot_lead_to_another_path(connect, tmp_path: Path, alert_id: str) -> None:
+    evil = INSIDE[0] | {"id": "x", "csv": INSIDE[0]["csv"] | {"Expel Alert ID": alert_id}}
+    with Forgetful([evil]) as server:
         fetched = connect(url=server.url).fetch(SINCE, UNTIL, ZONE, into=tmp_path / "raw")
-        assert [s.path for s in server.seen if ".." in s.path] == []
-    assert list(tmp_path.rglob("*auth*")) == []
-    assert [e.status for e in fetched.errors] == [404]
+        asked = server.seen[-1]
+    assert (asked.path.rpartition("/")[0], asked.query) == ("/api/v2/expel_alerts", ())
+    assert [(e.alert_id, e.what, e.status) for e in fetched.errors] == [(alert_id, "alert", 404)]
+    assert set(files_of(tmp_path)) == {"raw/export.csv", "raw/manifest.json", "raw/alerts/000001.jsonl.gz"}
 
 
 def test_nothing_in_the_range_is_a_fetch_of_nothing(fetch) -> None:

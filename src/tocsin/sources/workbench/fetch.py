@@ -198,8 +198,7 @@ class Fetching:
                 pages = client.pages(self.transport, links[what])
                 row[what] = [resource for page in pages for resource in page.resources]
         except WorkbenchAuthError:
-            stop.set()  # here, not where the result is read: until then another alert would be asked for
-            self.transport.halt()
+            self.transport.halt()  # here, not where the result is read: until then another alert would be asked for
             raise
         except WorkbenchError as error:
             failed = error

@@ -252,10 +252,11 @@ class Transport:
         return {"Authorization": f"Bearer {self.token.reveal()}"} if self.token else {}
 
     def _received(self, response: httpx2.Response, into: IO[bytes] | None) -> Answer:
-        limit = LARGEST_DOCUMENT_BYTES if into is None else LARGEST_DOWNLOAD_BYTES
         if into is not None:
             into.seek(0)
             into.truncate()
+            into = into if response.status_code == 200 else None  # what is said about an error goes into no file
+        limit = LARGEST_DOCUMENT_BYTES if into is None else LARGEST_DOWNLOAD_BYTES
         kept, size = [], 0
         head = b""
         for block in response.iter_bytes():
@@ -265,7 +266,7 @@ class Transport:
                     f"{shown_path(response.url)} answers with more than {limit >> 20:,} MiB; ask for a shorter range of dates"
                 )
             head = head or block[:4096]
-            if into is None or response.status_code != 200:
+            if into is None:
                 kept.append(block)
             else:
                 into.write(block)
