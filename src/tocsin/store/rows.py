@@ -75,15 +75,19 @@ def _columns(connection: Connection, name: str, where: tuple[ColumnElement[bool]
 
 def _decoded(name: str, texts: dict[str, str | None], numbers: list[Any]) -> pl.DataFrame:
     types = {"seq": pl.Int64, **SCHEMAS[name]}
-    read_as = {c: pl.Int64 if t in (TIME, pl.Boolean) else t for c, t in types.items()}
-    made = {
-        c: pl.Series(c, [text or "[]"]).str.json_decode(pl.List(read_as[c])).explode(empty_as_null=False)
-        for c, text in texts.items()
-    }
-    floats = [c for c in types if c not in made]
-    rows = pl.DataFrame(numbers, schema=dict.fromkeys(("seq", *floats), pl.Float64) | {"seq": pl.Int64}, orient="row")
-    whole = pl.DataFrame(made).join(rows, on="seq", how="left", maintain_order="left") if floats else pl.DataFrame(made)
-    return whole.select(*types)
+    read_as = {c: pl.Int64 if types[c] in (TIME, pl.Boolean) else types[c] for c in texts}
+    columns = pl.DataFrame([{c: text or "[]" for c, text in texts.items()}], schema=dict.fromkeys(texts, pl.String))
+    rows = columns.select(
+        pl.col(c).str.json_decode(pl.List(t)).explode(empty_as_null=False) for c, t in read_as.items()
+    )
+    floats = [c for c in types if c not in texts]
+    if numbers:
+        schema = {"seq": pl.Int64} | dict.fromkeys(floats, pl.Float64)
+        rows = rows.join(
+            pl.DataFrame(numbers, schema=schema, orient="row"), on="seq", how="left", maintain_order="left"
+        )
+        return rows.select(*types)
+    return rows.select(c if c in texts else pl.lit(None, pl.Float64).alias(c) for c in types)
 
 
 def _frame(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
