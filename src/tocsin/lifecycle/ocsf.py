@@ -22,7 +22,7 @@ import polars as pl
 
 from tocsin.lifecycle.frames import ACTIVITY, ALERT, TIME, digest, fit_frame
 from tocsin.lifecycle.history import History
-from tocsin.lifecycle.words import SEVERITIES, TRANSITIONS, VERDICTS, LifecycleError, check_word
+from tocsin.lifecycle.words import SEVERITIES, TRANSITIONS, LifecycleError, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,7 +52,18 @@ _OBSERVABLE: Final = {
     ("domain", None): (1, "Hostname", "dst_endpoint.domain"), ("os", None): (99, "Other", "device.os.name"),
 }  # fmt: skip
 _SEEN: Final = {name: key for key, (_, _, name) in _OBSERVABLE.items()}
-_BY_TYPE: Final = {1: "host", 2: "ip", 3: "mac", 4: "user", 5: "email", 6: "url", 7: "file", 8: "hash", 9: "process", 21: "user"}
+_BY_TYPE: Final = {
+    1: "host",
+    2: "ip",
+    3: "mac",
+    4: "user",
+    5: "email",
+    6: "url",
+    7: "file",
+    8: "hash",
+    9: "process",
+    21: "user",
+}
 _EXACT: Final = ("severity", "rule_id", "rule_version", "title", "vendor", "tenant", "alert_id")
 """The columns of an alert that OCSF says as they are; the others stand under ``unmapped`` as well."""
 
@@ -149,7 +160,11 @@ def _class(uid: int, name: str, activity: int) -> dict[str, Any]:
 
 
 def _finding_info(row: dict[str, Any], times: list[datetime]) -> dict[str, Any]:
-    rule = {"uid": row["rule_id"], "version": row["rule_version"], "type_id": 1, "type": "Rule"} if row["rule_id"] else None
+    rule = (
+        {"uid": row["rule_id"], "version": row["rule_version"], "type_id": 1, "type": "Rule"}
+        if row["rule_id"]
+        else None
+    )
     return _told(
         {
             "uid": row["alert_id"],
@@ -218,7 +233,9 @@ def _incident(incident: str, parts: list[dict[str, Any]], version: str, product:
     states = {row["state"] for row in rows}
     done = states <= {"closed", "merged"}
     held = "on_hold" in states and states <= {"closed", "merged", "on_hold"}
-    status = (5, "Closed") if done else (3, "On Hold") if held else (1, "New") if states == {"new"} else (2, "In Progress")
+    status = (
+        (5, "Closed") if done else (3, "On Hold") if held else (1, "New") if states == {"new"} else (2, "In Progress")
+    )
     judged = {row["verdict"] for row in rows}
     verdict = "true_positive" if "true_positive" in judged else judged.pop() if len(judged) == 1 else "unjudged"
     severity = max((row["severity_now"] for row in rows), key=SEVERITIES.index)
@@ -306,17 +323,23 @@ def read_record(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise LifecycleError("not a JSON object")
     if record.get("class_uid") not in (2004, 2005):
-        raise LifecycleError(f"class_uid is {record.get('class_uid')!r}: not a Detection Finding (2004) or Incident Finding (2005)")
+        raise LifecycleError(
+            f"class_uid is {record.get('class_uid')!r}: not a Detection Finding (2004) or Incident Finding (2005)"
+        )
     at = _when(record.get("time"), "time")
     known = {number: word for word, number in _SEVERITY.items()} | {6: "critical"}
-    verdicts = {number: word for word, (number, _) in _VERDICT.items()} | {3: "benign_true_positive", 4: "inconclusive", 8: "true_positive"}
+    verdicts = {number: word for word, (number, _) in _VERDICT.items()} | {
+        3: "benign_true_positive",
+        4: "inconclusive",
+        8: "true_positive",
+    }
     step = {
         "class": record["class_uid"],
         "at": at,
         "activity": record.get("activity_id"),
-        "severity": known.get(record.get("severity_id"), "unknown") if _hashable(record.get("severity_id")) else "unknown",
+        "severity": _word(known, record.get("severity_id")) or "unknown",
         "status": record.get("status_id"),
-        "verdict": verdicts.get(record.get("verdict_id")) if _hashable(record.get("verdict_id")) else None,
+        "verdict": _word(verdicts, record.get("verdict_id")),
         "assignee": _text(_at(record, "assignee", "name")) or _text(_at(record, "assignee", "uid")),
         "record": record,
     }
@@ -345,21 +368,42 @@ def _own(step: dict[str, Any]) -> None:
     if not isinstance(alert, dict) or not isinstance(activities, list):
         return
     try:
-        step["own"] = _cells(alert, ALERT)
-        step["activities"] = [_cells(activity, ACTIVITY) for activity in activities]
-    except (AttributeError, TypeError, ValueError) as error:
+        step["own"] = _cells(alert, ALERT, ("created_at", "source", "history", "observables"))
+        step["activities"] = [_cells(activity, ACTIVITY, ("at", "type")) for activity in activities]
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise LifecycleError(f"unmapped does not hold what was written there: {error}") from None
 
 
-def _cells(told: dict[str, Any], schema: Any) -> dict[str, Any]:
-    return {name: datetime.fromisoformat(v) if schema[name] == TIME else v for name, v in told.items() if name in schema}
+_PYTHON: Final[dict[Any, Any]] = {pl.String: str, pl.Boolean: bool, pl.Float64: (int, float), pl.Int8: int}
+
+
+def _cells(told: dict[str, Any], schema: Any, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Return the cells that stand in a record, of the types that they have in a frame."""
+    cells = {}
+    for name, value in told.items():
+        if name not in schema:
+            continue
+        if schema[name] == TIME:
+            cells[name] = datetime.fromisoformat(value).astimezone(UTC)
+        elif isinstance(value, _PYTHON[schema[name]]) and not (schema[name] == pl.Int8 and not -128 <= value <= 127):
+            cells[name] = value
+        else:
+            raise ValueError(f"{name} is {str(value)[:60]!r}")
+    for name in needed:
+        if name not in cells:
+            raise ValueError(f"{name} is missing")
+    return cells
 
 
 def _take(read: dict[str, _Read], step: dict[str, Any], source: str) -> None:
     info, record = step["info"], step["record"]
     rule, sources = info.get("analytic"), info.get("data_sources")
     rule = rule if isinstance(rule, dict) else {}
-    vendor = _text(sources[0]) if isinstance(sources, list) and sources else _text(_at(record, "metadata", "product", "vendor_name"))
+    vendor = (
+        _text(sources[0])
+        if isinstance(sources, list) and sources
+        else _text(_at(record, "metadata", "product", "vendor_name"))
+    )
     alert = {
         "alert_id": info["uid"], "external_id": info["uid"], "created_at": step["created"], "severity": step["severity"],
         "title": _text(info.get("title")) or _text(record.get("message")), "rule_id": _text(rule.get("uid")) or _text(rule.get("name")),
@@ -383,11 +427,22 @@ def _take(read: dict[str, _Read], step: dict[str, Any], source: str) -> None:
 def _take_incident(read: dict[str, _Read], step: dict[str, Any], source: str) -> None:
     for info in step["infos"]:
         if info["uid"] not in read:
-            _take(read, step | {"info": info, "created": _maybe_when(info.get("created_time")) or step["at"], "activity": 0}, source)
+            _take(
+                read,
+                step | {"info": info, "created": _maybe_when(info.get("created_time")) or step["at"], "activity": 0},
+                source,
+            )
         held = read[info["uid"]]
         if not held.own:
             at = _maybe_when(step["record"].get("start_time")) or step["at"]
-            held.activities.append({"at": max(at, held.alert["created_at"]), "type": "promoted", "value": step["incident"], "actor_kind": "import"})
+            held.activities.append(
+                {
+                    "at": max(at, held.alert["created_at"]),
+                    "type": "promoted",
+                    "value": step["incident"],
+                    "actor_kind": "import",
+                }
+            )
 
 
 def _history(read: dict[str, _Read]) -> History:
@@ -395,11 +450,13 @@ def _history(read: dict[str, _Read]) -> History:
     for held in read.values():
         alert = held.alert
         if not held.own:
-            alert["history"] = "full" if held.created and (len(held.steps) > 1 or held.steps[0]["activity"] == 1) else "summary"
+            alert["history"] = (
+                "full" if held.created and (len(held.steps) > 1 or held.steps[0]["activity"] == 1) else "summary"
+            )
             held.activities += _moves(held)
         alerts.append(alert)
         activities += [activity | {"alert_id": alert["alert_id"], "@own": held.own} for activity in held.activities]
-    rows = fit_frame(pl.DataFrame(alerts, schema={n: t for n, t in ALERT.items()}), "alert")
+    rows = fit_frame(pl.DataFrame(alerts, schema=dict(ALERT)), "alert")
     made = pl.DataFrame(activities, schema={**ACTIVITY, "@own": pl.Boolean})
     foreign = [not held.own for held in read.values()]
     if any(foreign):
@@ -474,17 +531,15 @@ def _seen(record: dict[str, Any]) -> list[dict[str, Any]]:
     for item in evidences if isinstance(evidences, list) else []:
         ends = {("ip", "source"): ("src_endpoint", "ip"), ("ip", "destination"): ("dst_endpoint", "ip"), ("user", None): ("user", "name"),
                 ("host", None): ("device", "hostname"), ("os", None): ("device", "os", "name")}  # fmt: skip
-        for (kind, role), path in ends.items():
-            found = _text(_at(item, *path))
+        for (kind, role), keys in ends.items():
+            found = _text(_at(item, *keys))
             if found:
                 seen[kind, role, found] = None
     return [{"kind": kind, "role": role, "value": value} for kind, role, value in seen]
 
 
 def _kind(item: Any) -> str:
-    number = _at(item, "type_id")
-    word = _BY_TYPE.get(number) if _hashable(number) else None
-    return word or (_text(_at(item, "type")) or "other").lower()
+    return _word(_BY_TYPE, _at(item, "type_id")) or (_text(_at(item, "type")) or "other").lower()
 
 
 def _told(record: dict[str, Any]) -> dict[str, Any]:
@@ -533,5 +588,5 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _hashable(value: Any) -> bool:
-    return isinstance(value, int | str | None)
+def _word(words: dict[int, str], number: Any) -> str | None:
+    return words.get(number) if isinstance(number, int) else None

@@ -191,7 +191,16 @@ _HISTORY: Final = {
 }  # fmt: skip
 _TIMES: Final = {name for name, dtype in ALERT.items() if dtype == TIME}
 _NUMBERS: Final = {"score", "threshold"}
-_COLUMNS: Final = set(ALERT) - {"alert_id", "recorded_at", "observables", "source", "history", "rule_hash", "tier", "table_digest"}
+_COLUMNS: Final = set(ALERT) - {
+    "alert_id",
+    "recorded_at",
+    "observables",
+    "source",
+    "history",
+    "rule_hash",
+    "tier",
+    "table_digest",
+}
 _ACTIVITY: Final = {f.name for f in fields(ActivityRule)}
 _CHANGE: Final = {f.name for f in fields(ChangeRule)} - {"value"} | {"from"}
 
@@ -206,12 +215,12 @@ def fold(name: str) -> str:
 
 
 def parse_history_mapping(text: str, *, where: str = "mapping") -> HistoryMapping:
-    """Read a history mapping from TOML text.
+    r"""Read a history mapping from TOML text.
 
     Raises:
         MappingError: Not TOML, an unknown key or word (with "did you mean"), or a value that cannot be used.
 
-    >>> text = '[history]\\nname = "mine"\\n[alert]\\nexternal_id = "id"\\ncreated_at = "opened"'
+    >>> text = '[history]\nname = "mine"\n[alert]\nexternal_id = "id"\ncreated_at = "opened"'
     >>> parse_history_mapping(text).cell("created_at").fields
     ('opened',)
     """
@@ -493,9 +502,8 @@ def _activity_lines(activity: ActivityRule) -> list[str]:
     if activity.where:
         among = ("among", activity.where.among) if activity.where.among else ("not_among", activity.where.not_among)
         lines.append(f"where = {{ field = {quote(activity.where.field)}, {among[0]} = {quote(among[1])} }}")
-    for key in ("actor_kind_if_nobody", "unless", "differs_from"):
-        if getattr(activity, key) is not None:
-            lines.append(f"{key} = {quote(getattr(activity, key))}")
+    told = {key: getattr(activity, key) for key in ("actor_kind_if_nobody", "unless", "differs_from")}
+    lines += [f"{key} = {quote(value)}" for key, value in told.items() if value is not None]
     return lines + (["needs_value = true"] if activity.needs_value else [])
 
 

@@ -44,7 +44,9 @@ def cells_of(mapping: HistoryMapping) -> Iterator[Cell]:
     if mapping.status is not None:
         yield from (field_cell(name, "text") for name in mapping.status.fields)
     for rule in mapping.activities:
-        yield from (c for c in (rule.at, rule.value, rule.actor, rule.number, rule.until, rule.judged_by) if c is not None)
+        yield from (
+            c for c in (rule.at, rule.value, rule.actor, rule.number, rule.until, rule.judged_by) if c is not None
+        )
         yield from (c for _, c in rule.payload)
         yield from (field_cell(name, "time") for name in (rule.between or ()))
         yield from (field_cell(rule.differs_from, "time"),) if rule.differs_from else ()
@@ -121,15 +123,19 @@ class Sheet:
                 if rows.height:
                     word = "before the earliest" if early else "after the latest"
                     reason = f"absurd time: {word} allowed, {self.earliest if early else self.latest:%Y-%m-%d %H:%M}Z"
-                    place = self.raw[rows[ROW]]
-                    self.rejects.cells += rows.height
-                    self.rejects.add_frame(
-                        pl.DataFrame(
-                            [place[FILE].alias("file"), place[LINE].alias("line"), pl.Series("column", [name]).new_from_index(0, rows.height),
-                             as_text(rows[name]).alias("value"), pl.Series("reason", [reason]).new_from_index(0, rows.height),
-                             pl.Series("kept", [True]).new_from_index(0, rows.height)]
-                        )
-                    )  # fmt: skip
+                    self._refuse(rows, name, reason)
+
+    def _refuse(self, rows: pl.DataFrame, name: str, reason: str) -> None:
+        place = self.raw[rows[ROW]]
+        self.rejects.cells += rows.height
+        told = {
+            "file": place[FILE],
+            "line": place[LINE],
+            "column": name,
+            "value": as_text(rows[name]),
+            "reason": reason,
+        }
+        self.rejects.add_frame(pl.DataFrame(told).with_columns(pl.lit(value=True).alias("kept")))
 
     @property
     def _creation(self) -> tuple[ColumnRule, ...]:
@@ -203,7 +209,11 @@ def make_sheet(
 
 
 def _own(frame: pl.DataFrame, height: int) -> pl.DataFrame:
-    return frame if frame.width else pl.DataFrame({"@none": pl.Series([None], dtype=pl.String).new_from_index(0, height)}).select()
+    return (
+        frame
+        if frame.width
+        else pl.DataFrame({"@none": pl.Series([None], dtype=pl.String).new_from_index(0, height)}).select()
+    )
 
 
 def _plan(mapping: HistoryMapping, names: dict[ColumnRule, str], columns: dict[str, str], zone: str | None) -> Plan:
@@ -262,7 +272,11 @@ def judge(sheet: Sheet, rules: dict[str, CleaningRule], *, one_row_an_alert: boo
             continue
         words = [word.casefold() for word in rule.among]
         caught = sheet.frame.select(
-            sheet.expr(field_cell(rule.field, "text")).str.strip_chars().str.to_lowercase().is_in(words).fill_null(value=False)
+            sheet.expr(field_cell(rule.field, "text"))
+            .str.strip_chars()
+            .str.to_lowercase()
+            .is_in(words)
+            .fill_null(value=False)
         ).to_series()
         if rule.action == "drop":
             sheet.drop(rule.name, caught)
