@@ -63,7 +63,8 @@ _WORDS: Final = {
 
 _STATES: Final = {
     "new": ("new", "open", "opened", "unassigned", "queued", "to do", "todo", "created", "pending triage"),
-    "in_progress": ("in progress", "in_progress", "inprogress", "active", "assigned", "acknowledged", "triaged", "investigating", "work in progress"),
+    "in_progress": ("in progress", "in_progress", "inprogress", "active", "assigned", "acknowledged", "triaged", "investigating",
+                    "work in progress"),
     "on_hold": ("on hold", "on_hold", "waiting", "pending", "awaiting user info", "blocked"),
     "closed": ("closed", "resolved", "done", "completed", "cancelled", "canceled", "closed - resolved"),
     "suppressed": ("suppressed", "muted"),
@@ -116,7 +117,7 @@ def propose_history_mapping(
     Raises:
         SourceError: Nothing there, or nothing that is a table.
 
-    >>> rows = pl.DataFrame({"Ticket ID": ["7"], "Opened At": ["2026-01-05T09:00:00Z"], "Closed At": ["2026-01-05T10:00:00Z"], "Status": ["Resolved"]})
+    >>> rows = pl.DataFrame({"Ticket ID": ["7"], "Opened At": ["2026-01-05T09:00:00Z"], "Status": ["Resolved"]})
     >>> proposal = propose_history_mapping(rows, name="desk")
     >>> proposal.mapping.cell("created_at").fields, proposal.imported.history.current["state"].to_list()
     (('Opened At',), ['closed'])
@@ -157,10 +158,8 @@ def _guess(frame: pl.DataFrame, name: str, zone: str | None) -> tuple[HistoryMap
         if what not in taken
     ]
     clock, zoned = _time_rules(frame, taken, zone, notes)
-    alert: list[tuple[str, Cell]] = []
-    for column in ("external_id", "title", "rule_id", "vendor"):
-        if column in taken:
-            alert.append((column, field_cell(taken[column], "text")))
+    facts = ("external_id", "title", "rule_id", "vendor")
+    alert = [(column, field_cell(taken[column], "text")) for column in facts if column in taken]
     if "created_at" in clock:
         alert.append(("created_at", clock["created_at"]))
     if "severity" in taken:
@@ -207,7 +206,8 @@ def _fields(frame: pl.DataFrame) -> dict[str, str]:
             break
     if "created_at" not in taken:
         left = (n for n in frame.columns if n not in taken.values() and _is_time(frame[n]))
-        taken |= {"created_at": field for field in [next(left, None)] if field is not None}
+        first = next(left, None)
+        taken |= {} if first is None else {"created_at": first}
     return taken
 
 

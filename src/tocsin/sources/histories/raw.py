@@ -48,7 +48,7 @@ class Rows:
 def read_rows(
     source: Any,
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     separator: str = ",",
 ) -> Iterator[Rows]:
     """Yield the rows of each file of a source.
