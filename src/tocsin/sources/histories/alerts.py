@@ -154,8 +154,8 @@ def kind_of(sheet: Sheet, name: pl.Expr, kind: str, nobody: str) -> pl.Expr:
 def settled(sheet: Sheet, told: pl.DataFrame, seen_at: datetime | None) -> pl.DataFrame:
     """Return the activities that the status asks for beyond those that have a time; their actor kind is ``import``.
 
-    An alert that is closed, nobody knows since when, is closed at `seen_at`; any other state is reached with the last thing
-    that is known of the alert.
+    An alert that is closed, nobody knows since when, is closed at `seen_at`. Any other state is reached with the last thing
+    that is known of the alert; so is being closed, where it was closed before and work on it is said to have begun later.
     """
     cell = sheet.mapping.status
     if cell is None or not sheet.frame.height:
@@ -170,6 +170,7 @@ def settled(sheet: Sheet, told: pl.DataFrame, seen_at: datetime | None) -> pl.Da
         .group_by(ROW)
         .agg(
             pl.col("at").max().alias("@last"),
+            (pl.col("type") == "closed").any().alias("@closed"),
             pl.col("type")
             .filter(pl.col("type").is_in(list(states)))
             .last()
@@ -190,7 +191,7 @@ def settled(sheet: Sheet, told: pl.DataFrame, seen_at: datetime | None) -> pl.Da
         .otherwise(pl.col("stated").replace_strict(_SETTLES, default=None, return_dtype=pl.String))
     )
     rows = rows.with_columns(wanted.alias("type")).drop_nulls("type")
-    closing = pl.col("type") == "closed"
+    closing = (pl.col("type") == "closed") & ~pl.col("@closed").fill_null(value=False)
     sheet.count("closed-time-unknown", int(rows.select(closing.sum()).item()))
     last = pl.max_horizontal("@created", "@last")
     at = pl.when(closing).then(pl.max_horizontal(pl.lit(seen_at, TIME), last)).otherwise(last)
@@ -217,7 +218,12 @@ def activity_frame(sheet: Sheet, told: pl.DataFrame, alerts: pl.DataFrame, *, as
         "activity",
     )
     known = _checked_verdicts(frame, sheet)
-    # The same key twice would be one activity in the log: the second of two equal ones says nothing new.
+    if sheet.mapping.shape == "updates" and known["key"].is_duplicated().any():
+        # Within one minute an alert can go to somebody, away, and back: that is two activities that say the same.
+        times = pl.col("key").cum_count().over("key")
+        other = digest([pl.col("key"), times], known).alias("@other")
+        return known.with_columns(pl.when(times > 1).then(other).otherwise("key").alias("key"))
+    # In one row an alert's second of two equal ones says nothing new.
     return known.filter(pl.col("key").is_first_distinct())
 
 

@@ -205,12 +205,12 @@ _CHANGE: Final = {f.name for f in fields(ChangeRule)} - {"value"} | {"from"}
 
 
 def fold(name: str) -> str:
-    """Return a field's name as it is compared: case, spaces around and double spaces apart.
+    """Return a field's name as it is compared: case, double spaces, and the _source around a document of a search apart.
 
-    >>> fold(" Expel  Alert ID ")
-    'expel alert id'
+    >>> fold(" Expel  Alert ID "), fold("_source.kibana.alert.uuid")
+    ('expel alert id', 'kibana.alert.uuid')
     """
-    return " ".join(name.split()).casefold()
+    return " ".join(name.split()).casefold().removeprefix("_source.")
 
 
 def parse_history_mapping(text: str, *, where: str = "mapping") -> HistoryMapping:

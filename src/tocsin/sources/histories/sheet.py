@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_NEVER: Final = "\x1f"  # one value is one value, unless the mapping says how several are written
 ROW, FILE, LINE = "@row", "@file", "@line"
 
 
@@ -184,9 +185,7 @@ def make_sheet(
     frames, raws, lost, read, base = [], [], [], 0, 0
     present: dict[str, str] = {}
     for rows in files:
-        own = list(reversed(rows.parsed.frame.columns))
-        # A document of a search comes with _source around it; its fields are meant without.
-        columns = {fold(name).removeprefix("_source."): name for name in own} | {fold(name): name for name in own}
+        columns = {fold(name): name for name in reversed(rows.parsed.frame.columns)}
         present |= columns
         plan = _plan(mapping, names, columns, zone)
         cleaned = clean(rows.parsed, plan, rows.name, rejects, prefix="")
@@ -220,7 +219,8 @@ def _plan(mapping: HistoryMapping, names: dict[ColumnRule, str], columns: dict[s
     outputs = []
     for rule, name in names.items():
         source = columns.get(fold(rule.source[0])) if rule.source else None
-        own = replace(rule, name=name, values=_in_any_case(rule.values))
+        split = rule.split or _NEVER if rule.kind == "list" else rule.split
+        own = replace(rule, name=name, values=_in_any_case(rule.values), split=split)
         outputs.append(Output(own, source, rule.kind or "text", declared=True))
     return Plan(mapping.name, tuple(outputs), zone or mapping.zone, None, EARLIEST, _END, mapping.null_values)
 
