@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tocsin.lifecycle.frames import TIME, empty_history, fit_frame
-from tocsin.lifecycle.words import TRANSITIONS
+from tocsin.lifecycle.words import TRANSITIONS, LifecycleError, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +92,28 @@ class History:
             pl.when(pl.col("until") > when).then(pl.lit(when, TIME)).otherwise(pl.col("until")).alias("until")
         )
         return History(kept["alerts"], kept["activities"], kept["findings"], ended, when, self.caveats)
+
+    def needs(self, history: str, metric: str) -> None:
+        """Refuse a metric that needs each activity where only first and last times are known.
+
+        Raises:
+            LifecycleError: ``history`` is "full" and some alerts have a summary only; the message says how many, of which source.
+
+        >>> from datetime import UTC, datetime
+        >>> alerts = pl.DataFrame({"alert_id": ["a"], "created_at": [datetime(2026, 1, 5, tzinfo=UTC)], "history": ["summary"]})
+        >>> History.of(alerts).needs("full", "time waited by hand-over")
+        Traceback (most recent call last):
+        ...
+        tocsin.lifecycle.words.LifecycleError: time waited by hand-over needs each activity of an alert; of 1 of 1 alerts (import) ...
+        """
+        check_word(history, ("full", "summary"), "kind of history")
+        short = self.alerts.filter(pl.col("history") != "full")
+        if history == "full" and short.height:
+            sources = ", ".join(short["source"].unique().sort().to_list())
+            raise LifecycleError(
+                f"{metric} needs each activity of an alert; of {short.height:,} of {self.alerts.height:,} alerts ({sources})"
+                " only first and last times are known. Leave them out, or import the updates themselves."
+            )
 
     @cached_property
     def events(self) -> pl.DataFrame:

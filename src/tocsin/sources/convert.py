@@ -139,11 +139,10 @@ def _to_list(raw: pl.Series, kind: str, split: str) -> pl.Series:
 
 def _list_from_text(raw: pl.Series, split: str, inner: pl.DataType) -> pl.Series:
     text = raw.str.strip_chars()
-    json = text.str.starts_with("[").fill_null(value=False)
+    told = text.str.starts_with("[").fill_null(value=False)
     parts = text.str.split(split).list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
-    if json.any():
-        rows = json.arg_true()
-        parts = parts.scatter(rows, _json_lists(text.gather(rows)))
+    if told.any():
+        parts = parts.zip_with(~told, _json_lists(text.set(~told, None)))
     return parts if inner == pl.String else _to_list(parts, next(k for k, v in LIST_INNER.items() if v == inner), split)
 
 
@@ -151,7 +150,7 @@ def _json_lists(text: pl.Series) -> pl.Series:
     lists: list[list[str | None] | None] = []
     for value in text.to_list():
         try:
-            items = json.loads(value)
+            items = [] if value is None else json.loads(value)
             lists.append([None if i is None else i if isinstance(i, str) else json.dumps(i) for i in items])
         except (ValueError, RecursionError):
             lists.append(None)

@@ -70,6 +70,16 @@ def parse_line(line: bytes) -> dict[str, Any] | str:
         return "not JSON that can be read: a number is too long"
 
 
+def parse_nested(line: bytes) -> dict[str, Any]:
+    """Return the object of a line that `parse_line` can read, nested as it stands.
+
+    >>> parse_nested(b'{"user": {"id": 7}}')
+    {'user': {'id': 7}}
+    """
+    value: dict[str, Any] = _DECODER.decode(line.decode("utf-8"))
+    return value
+
+
 def _flat(value: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 mapping = App(name="map", help="Say how a source's own fields become the standard columns.")
 SHOWN_REJECTS = 10
+SHOWN_OF_ALERTS = ("created_at", "severity_now", "state", "state_since", "verdict", "assignee", "title")
 
 
 @mapping.command(
-    help_epilogue="Examples:\n  tocsin map init vpn.csv --out vpn.toml\n  tocsin backtest vpn.csv --map vpn.toml"
+    help_epilogue="Examples:\n  tocsin map init vpn.csv --out vpn.toml\n  tocsin backtest vpn.csv --map vpn.toml\n"
+    "  tocsin map init --alerts tickets.csv --out tickets.toml"
 )
 def init(
     sample: Annotated[
@@ -37,6 +39,9 @@ def init(
     ],
     /,
     *,
+    alerts: Annotated[
+        bool, Flag, Parameter(help="The sample is a history of alerts, one row an alert or one row an update.")
+    ] = False,
     out: Annotated[
         Path | None, Parameter(help="Write the mapping to this file instead of printing it.", metavar="FILE.toml")
     ] = None,
@@ -49,12 +54,10 @@ def init(
 
     The preview is printed as comments: what is printed can be kept as a mapping as it is.
     """
-    from tocsin.sources.propose import propose_mapping
-
     export.check_target(out, (".toml",))
     if out is not None and out.exists() and not force:
         raise UsageError(f"{out} exists. Name another file, or say --force.")
-    proposal = propose_mapping(sample, name=name, zone=zone)
+    proposal = _propose_alerts(sample, name, zone) if alerts else _propose_events(sample, name, zone)
     console = new_console()
     if out is not None:
         export.write_text(proposal.toml, out)
@@ -69,6 +72,36 @@ def init(
     for line in _preview(proposal, console.width - 2):
         console.print(f"# {line}".rstrip(), soft_wrap=True)
     return 0
+
+
+def _propose_events(sample: str, name: str | None, zone: str | None) -> "MappingProposal":
+    from tocsin.sources.propose import propose_mapping
+
+    return propose_mapping(sample, name=name, zone=zone)
+
+
+def _propose_alerts(sample: str, name: str | None, zone: str | None) -> "MappingProposal":
+    """Return the proposal for a history of alerts, in the form that is shown: its alerts as they stand are the mapped rows."""
+    import polars as pl
+
+    from tocsin.sources import Mapping
+    from tocsin.sources.histories import propose_history_mapping
+    from tocsin.sources.propose import MappingProposal
+
+    found = propose_history_mapping(sample, name=name, zone=zone)
+    read = found.imported
+    if read is None:
+        return MappingProposal(Mapping(), found.toml, pl.DataFrame(), pl.DataFrame(), 0, 0, found.notes)
+    shown = read.history.current.head(10).select("external_id", *SHOWN_OF_ALERTS)
+    return MappingProposal(
+        Mapping(),
+        found.toml,
+        shown,
+        read.rejected,
+        read.counts["read"],
+        read.counts["read"] - read.counts["dropped"],
+        found.notes,
+    )
 
 
 def _values(proposal: "MappingProposal") -> dict[str, Any]:

@@ -6,7 +6,7 @@ expressions. Layer: sources.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ACTIVITY_COLUMNS: Final = ("at", "type", "actor", "actor_kind", "value", "number", "until", "payload")
 _SETTLES: Final = {"in_progress": "work_started", "on_hold": "held", "closed": "closed", "suppressed": "suppressed"}
 """The activity that brings an alert to a state of which the file says only that it was reached."""
+
+_SINCE_UNKNOWN: Final = '{"time":"unknown"}'
+_BY_STATUS: Final = '{"from":"status"}'
 
 
 def alert_frame(sheet: Sheet, *, as_of: datetime | None) -> pl.DataFrame:
@@ -118,12 +121,16 @@ def _between(sheet: Sheet, span: tuple[str, str], known: list[str]) -> pl.Expr:
 
 def _particulars(sheet: Sheet, rule: ActivityRule) -> list[pl.Expr]:
     def told(cell: Cell | None, name: str) -> pl.Expr:
-        return (pl.lit(None) if cell is None else sheet.time(cell) if name == "until" else sheet.expr(cell)).cast(ACTIVITY[name])
+        return (pl.lit(None) if cell is None else sheet.time(cell) if name == "until" else sheet.expr(cell)).cast(
+            ACTIVITY[name]
+        )
 
     payload = pl.lit(None, pl.String)
     if rule.payload:
         cells = [sheet.expr(cell).alias(name) for name, cell in rule.payload]
-        payload = pl.when(pl.any_horizontal(c.is_not_null() for c in cells)).then(pl.struct(*cells).struct.json_encode())
+        payload = pl.when(pl.any_horizontal(c.is_not_null() for c in cells)).then(
+            pl.struct(*cells).struct.json_encode()
+        )
     judged = rule.judged_by or rule.actor
     kind = pl.lit(rule.actor_kind)
     if judged is not None:
@@ -137,17 +144,18 @@ def _particulars(sheet: Sheet, rule: ActivityRule) -> list[pl.Expr]:
 
 def kind_of(sheet: Sheet, name: pl.Expr, kind: str, nobody: str) -> pl.Expr:
     """Return who acts: automation where the mapping's pattern matches the name, `nobody` where there is none."""
-    told = pl.when(name.is_null()).then(pl.lit(nobody))
+    told: Any = pl.when(name.is_null()).then(pl.lit(nobody))
     if sheet.mapping.automation is not None:
         told = told.when(name.str.contains(sheet.mapping.automation)).then(pl.lit("automation"))
-    return told.otherwise(pl.lit(kind))
+    found: pl.Expr = told.otherwise(pl.lit(kind))
+    return found
 
 
 def settled(sheet: Sheet, told: pl.DataFrame, seen_at: datetime | None) -> pl.DataFrame:
     """Return the activities that the status asks for beyond those that have a time; their actor kind is ``import``.
 
-    An alert that is closed, nobody knows since when, is closed at `seen_at`; any other state is reached with the last thing
-    that is known of the alert.
+    An alert that is closed, nobody knows since when, is closed at `seen_at`. Any other state is reached with the last thing
+    that is known of the alert; so is being closed, where it was closed before and work on it is said to have begun later.
     """
     cell = sheet.mapping.status
     if cell is None or not sheet.frame.height:
@@ -157,44 +165,65 @@ def settled(sheet: Sheet, told: pl.DataFrame, seen_at: datetime | None) -> pl.Da
     for word, count in strange["stated"].value_counts().iter_rows():
         sheet.unknown[f"status {word!r}"] += count
     states = {name: after for name, (_, after) in TRANSITIONS.items()}
-    moved = told.sort("at", "@order", maintain_order=True).group_by(ROW).agg(
-        pl.col("at").max().alias("@last"),
-        pl.col("type").filter(pl.col("type").is_in(list(states))).last().replace_strict(states, default="new", return_dtype=pl.String).alias("@state"),
+    moved = (
+        told.sort("at", "@order", maintain_order=True)
+        .group_by(ROW)
+        .agg(
+            pl.col("at").max().alias("@last"),
+            (pl.col("type") == "closed").any().alias("@closed"),
+            pl.col("type")
+            .filter(pl.col("type").is_in(list(states)))
+            .last()
+            .replace_strict(states, default="new", return_dtype=pl.String)
+            .alias("@state"),
+        )
     )
     rows = stated.join(moved, on=ROW, how="left", maintain_order="left").with_columns(pl.col("@state").fill_null("new"))
     open_again = pl.col("stated").is_in(["in_progress", "reopened"]) & (pl.col("@state") == "closed")
-    same = (pl.col("stated") == pl.col("@state")) | ((pl.col("stated") == "in_progress") & (pl.col("@state") == "reopened"))
-    wanted = pl.when(same).then(None).when(open_again).then(pl.lit("reopened")).otherwise(
-        pl.col("stated").replace_strict(_SETTLES, default=None, return_dtype=pl.String)
+    same = (pl.col("stated") == pl.col("@state")) | (
+        (pl.col("stated") == "in_progress") & (pl.col("@state") == "reopened")
+    )
+    wanted = (
+        pl.when(same)
+        .then(None)
+        .when(open_again)
+        .then(pl.lit("reopened"))
+        .otherwise(pl.col("stated").replace_strict(_SETTLES, default=None, return_dtype=pl.String))
     )
     rows = rows.with_columns(wanted.alias("type")).drop_nulls("type")
-    closing = pl.col("type") == "closed"
+    closing = (pl.col("type") == "closed") & ~pl.col("@closed").fill_null(value=False)
     sheet.count("closed-time-unknown", int(rows.select(closing.sum()).item()))
     last = pl.max_horizontal("@created", "@last")
     at = pl.when(closing).then(pl.max_horizontal(pl.lit(seen_at, TIME), last)).otherwise(last)
-    return rows.select(
-        ROW, pl.lit(len(sheet.mapping.activities), pl.Int64).alias("@order"), at.alias("at"), "type", pl.lit(None, pl.String).alias("actor"),
-        pl.lit("import").alias("actor_kind"), pl.lit(None, pl.String).alias("value"), pl.lit(None, pl.Float64).alias("number"),
-        pl.lit(None, TIME).alias("until"), pl.when(closing).then(pl.lit('{"time":"unknown"}')).otherwise(pl.lit('{"from":"status"}')).alias("payload"),
-    )  # fmt: skip
+    why = pl.when(closing).then(pl.lit(_SINCE_UNKNOWN)).otherwise(pl.lit(_BY_STATUS))
+    made = {"at": at, "type": pl.col("type"), "actor_kind": pl.lit("import"), "payload": why}
+    cells = [made.get(name, pl.lit(None)).cast(ACTIVITY[name]).alias(name) for name in ACTIVITY_COLUMNS]
+    return rows.select(ROW, pl.lit(len(sheet.mapping.activities), pl.Int64).alias("@order"), *cells)
 
 
 def activity_frame(sheet: Sheet, told: pl.DataFrame, alerts: pl.DataFrame, *, as_of: datetime | None) -> pl.DataFrame:
     """Return the activities of some rows as the log has them, in order of time; counts those before their alert.
 
-    A `told` that the status alone asks for has a key of its own, so that reading a later export says it again.
+    The key of one that the status alone asks for does not depend on its time, so that a later export says the same again.
     """
     ids = pl.DataFrame([sheet.frame[ROW], alerts["alert_id"], alerts["created_at"]])
     rows = told.join(ids, on=ROW, how="inner").sort("at", ROW, "@order", maintain_order=True)
     sheet.count("clock-skew", int((rows["at"] < rows["created_at"]).sum()))
+    asked = (pl.col("actor_kind") == "import") & pl.col("payload").is_in([_SINCE_UNKNOWN, _BY_STATUS])
+    keys = digest([pl.col("alert_id"), pl.col("type"), pl.lit("by its status")], rows)
     frame = fit_frame(
-        rows.select("alert_id", *ACTIVITY_COLUMNS, pl.lit(as_of, TIME).alias("recorded_at")).with_columns(
-            pl.lit(None, pl.String).alias("key")
+        rows.with_columns(keys.alias("key")).select(
+            "alert_id", *ACTIVITY_COLUMNS, recorded_at=pl.lit(as_of, TIME), key=pl.when(asked).then("key")
         ),
         "activity",
     )
     known = _checked_verdicts(frame, sheet)
-    # The same key twice would be one activity in the log: the second of two equal ones says nothing new.
+    if sheet.mapping.shape == "updates" and known["key"].is_duplicated().any():
+        # Within one minute an alert can go to somebody, away, and back: that is two activities that say the same.
+        times = pl.col("key").cum_count().over("key")
+        other = digest([pl.col("key"), times], known).alias("@other")
+        return known.with_columns(pl.when(times > 1).then(other).otherwise("key").alias("key"))
+    # In one row an alert's second of two equal ones says nothing new.
     return known.filter(pl.col("key").is_first_distinct())
 
 

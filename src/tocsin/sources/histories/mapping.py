@@ -27,9 +27,6 @@ from tocsin.sources.mapping import (
     check_zone,
     only_known,
     parse_rule,
-    quote,
-    rule_lines,
-    toml_key,
 )
 
 if TYPE_CHECKING:
@@ -181,7 +178,9 @@ class HistoryMapping:
 
     def to_toml(self) -> str:
         """Return the mapping as TOML text that `parse_history_mapping` reads back to an equal value."""
-        return _write(self)
+        from tocsin.sources.histories.mapping_toml import write_mapping
+
+        return write_mapping(self)
 
 
 _TOP: Final = {"history", "alert", "update", "activities", "changes", "observables", "cleaning"}
@@ -191,27 +190,36 @@ _HISTORY: Final = {
 }  # fmt: skip
 _TIMES: Final = {name for name, dtype in ALERT.items() if dtype == TIME}
 _NUMBERS: Final = {"score", "threshold"}
-_COLUMNS: Final = set(ALERT) - {"alert_id", "recorded_at", "observables", "source", "history", "rule_hash", "tier", "table_digest"}
+_COLUMNS: Final = set(ALERT) - {
+    "alert_id",
+    "recorded_at",
+    "observables",
+    "source",
+    "history",
+    "rule_hash",
+    "tier",
+    "table_digest",
+}
 _ACTIVITY: Final = {f.name for f in fields(ActivityRule)}
 _CHANGE: Final = {f.name for f in fields(ChangeRule)} - {"value"} | {"from"}
 
 
 def fold(name: str) -> str:
-    """Return a field's name as it is compared: case, spaces around and double spaces apart.
+    """Return a field's name as it is compared: case, double spaces, and the _source around a document of a search apart.
 
-    >>> fold(" Expel  Alert ID ")
-    'expel alert id'
+    >>> fold(" Expel  Alert ID "), fold("_source.kibana.alert.uuid")
+    ('expel alert id', 'kibana.alert.uuid')
     """
-    return " ".join(name.split()).casefold()
+    return " ".join(name.split()).casefold().removeprefix("_source.")
 
 
 def parse_history_mapping(text: str, *, where: str = "mapping") -> HistoryMapping:
-    """Read a history mapping from TOML text.
+    r"""Read a history mapping from TOML text.
 
     Raises:
         MappingError: Not TOML, an unknown key or word (with "did you mean"), or a value that cannot be used.
 
-    >>> text = '[history]\\nname = "mine"\\n[alert]\\nexternal_id = "id"\\ncreated_at = "opened"'
+    >>> text = '[history]\nname = "mine"\n[alert]\nexternal_id = "id"\ncreated_at = "opened"'
     >>> parse_history_mapping(text).cell("created_at").fields
     ('opened',)
     """
@@ -432,71 +440,6 @@ def _check(mapping: HistoryMapping, where: str) -> None:
         for rule in mapping.status.rules:
             for _, state in rule.values:
                 check_word(state, STATES, "state")
-
-
-def _inline(cells: Cell) -> str:
-    """Return a cell as TOML: a name where that says it all."""
-    parts = []
-    for rule, prefix in zip(cells.rules, cells.prefixes, strict=True):
-        plain = rule == ColumnRule("cell", rule.source, kind=rule.kind, on_invalid="null")
-        if plain and not prefix and rule.source:
-            parts.append(quote(rule.source[0]))
-            continue
-        told = rule_lines(replace(rule, on_invalid="reject", kind=None))
-        parts.append("{ " + ", ".join([*told, *([f"prefix = {quote(prefix)}"] if prefix else [])]) + " }")
-    return parts[0] if len(parts) == 1 else "[" + ", ".join(parts) + "]"
-
-
-def _write(mapping: HistoryMapping) -> str:
-    lines = ["[history]"]
-    for key in ("name", "title", "source", "shape", "history", "format", "zone", "earliest", "recognise", "null_values", "automation",
-                "caveats"):  # fmt: skip
-        value = getattr(mapping, key)
-        if value not in {None, "", ()}:
-            lines.append(f"{key} = {quote(value)}")
-    if mapping.separator != ",":
-        lines.append(f"separator = {quote(mapping.separator)}")
-    lines += ["", "[alert]", *(f"{name} = {_inline(told)}" for name, told in mapping.alert)]
-    lines += [] if mapping.status is None else [f"status = {_inline(mapping.status)}"]
-    update = {"at": mapping.at, "actor": mapping.actor, "closed_value": mapping.closed_value}
-    if mapping.at is not None:
-        lines += ["", "[update]", *(f"{key} = {_inline(told)}" for key, told in update.items() if told is not None)]
-    for activity in mapping.activities:
-        lines += ["", "[[activities]]", *_activity_lines(activity)]
-    for change in mapping.changes:
-        lines += ["", "[[changes]]", f"type = {quote(change.type)}", f"from = {_inline(change.value)}"]
-        lines += [f"empty = {quote(change.empty)}"] if change.empty else []
-        lines += [] if change.first else ["first = false"]
-        lines += [] if change.when == "changes" else [f"when = {quote(change.when)}"]
-    for seen in mapping.observables:
-        lines += ["", "[[observables]]", f"kind = {quote(seen.kind)}", f"value = {_inline(seen.value)}"]
-        lines += [f"role = {quote(seen.role)}"] if seen.role else []
-    for rule in mapping.cleaning:
-        lines += ["", "[[cleaning]]", f"name = {quote(rule.name)}", f"field = {quote(rule.field)}"]
-        lines += [f"among = {quote(rule.among)}", f"then = {quote(rule.action)}"]
-        lines += [f"meaning = {quote(rule.meaning)}"] if rule.meaning else []
-    return "\n".join(lines) + "\n"
-
-
-def _activity_lines(activity: ActivityRule) -> list[str]:
-    lines = [f"type = {quote(activity.type)}"]
-    for key in ("at", "value", "actor", "number", "until", "judged_by"):
-        told = getattr(activity, key)
-        if told is not None:
-            lines.append(f"{key} = {_inline(told)}")
-    if activity.between:
-        lines.append(f"between = {quote(activity.between)}")
-    if activity.payload:
-        lines.append("payload = { " + ", ".join(f"{toml_key(n)} = {_inline(c)}" for n, c in activity.payload) + " }")
-    if activity.actor_kind != "human":
-        lines.append(f"actor_kind = {quote(activity.actor_kind)}")
-    if activity.where:
-        among = ("among", activity.where.among) if activity.where.among else ("not_among", activity.where.not_among)
-        lines.append(f"where = {{ field = {quote(activity.where.field)}, {among[0]} = {quote(among[1])} }}")
-    for key in ("actor_kind_if_nobody", "unless", "differs_from"):
-        if getattr(activity, key) is not None:
-            lines.append(f"{key} = {quote(getattr(activity, key))}")
-    return lines + (["needs_value = true"] if activity.needs_value else [])
 
 
 __all__ = [

@@ -19,7 +19,6 @@ from tocsin.sources.mapping import Mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tocsin.sources.files import Input
 
@@ -47,7 +46,10 @@ class Rows:
 
 
 def read_rows(
-    source: str | Path | pl.DataFrame, *, format: str | None = None, separator: str = ","  # noqa: A002
+    source: Any,
+    *,
+    format: str | None = None,  # noqa: A002
+    separator: str = ",",
 ) -> Iterator[Rows]:
     """Yield the rows of each file of a source.
 
@@ -85,7 +87,7 @@ def _parsed(source: Input, separator: str) -> Parsed:
             return document
     elif source.format != "csv":
         raise SourceError(
-            f"{source.name}: alerts are read from CSV, JSON lines or Parquet; if it is one of them, say so: format = \"csv\" under [history]"
+            f'{source.name}: alerts are read from CSV, JSON lines or Parquet; if it is one of them, say so: format = "csv" under [history]'
         )
     mapping = Mapping(separator=separator)
     try:
@@ -111,7 +113,13 @@ def together(pieces: list[Parsed]) -> Parsed:
 
 
 def _document(source: Input, head: bytes) -> Parsed | None:
+    found = document_rows(source, head)
+    return None if found is None else jsonl.parse_numbered(found, range(1, len(found) + 1), {}, frozenset())
+
+
+def document_rows(source: Input, head: bytes | None = None) -> list[bytes] | None:
     """Return the rows of a file that is one JSON document, a list or an object that holds one; None for JSON lines."""
+    head = files.first_bytes(source, 4_096) if head is None else head
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     first = start.split(b"\n", 1)[0].strip()
     if start[:1] != b"[" and isinstance(jsonl.parse_line(first), dict) and not _holds_rows(first):
@@ -122,10 +130,7 @@ def _document(source: Input, head: bytes) -> Parsed | None:
     except (ValueError, RecursionError):
         return None
     found = value if isinstance(value, list) else _inside(value)
-    if found is None:
-        return None
-    lines = [json.dumps(item, ensure_ascii=True).encode() for item in found]
-    return jsonl.parse_numbered(lines, range(1, len(lines) + 1), {}, frozenset())
+    return None if found is None else [json.dumps(item, ensure_ascii=True).encode() for item in found]
 
 
 def _holds_rows(line: bytes) -> bool:

@@ -6,7 +6,6 @@ Enters: a path, folder, glob, URL, `-` or table; a mapping; the time of the expo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from tocsin.sources.mapping import as_instant, check_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date, datetime
 
     from tocsin.sources.histories.cleaning import CleaningRule
     from tocsin.sources.histories.raw import Rows
@@ -74,8 +74,9 @@ def read_history(
         mapping: A shipped mapping's name, a TOML file, or a value; by default the shipped one that knows the fields.
         zone: Zone of times that name none; by default the mapping's. Without either such a time cannot be read.
         as_of: When the file was made: nothing in it can be later. By default what the folder's manifest says.
-        since, until: The span of creation times that the file covers, where it is known: then days without alerts in it are
-            days with no alert, not days of which nothing is known.
+        since: From which creation time on the file has every alert, where that is known: then days without alerts in it
+            are days with no alert, not days of which nothing is known.
+        until: Before which creation time; by default the time of export.
         cleaning: The cleaning rules that hold: None for all, names for just these, or name -> action to change some.
 
     Raises:
@@ -90,7 +91,7 @@ def read_history(
     """
     check_zone(zone, "zone")
     limits = {"as_of": as_of, "since": since, "until": until}
-    times = {name: None if when is None else as_instant(when, name) for name, when in limits.items()}
+    times: Any = {name: None if when is None else as_instant(when, name) for name, when in limits.items()}
     if isinstance(source, str | Path):
         from tocsin.sources.histories import workbench
 
@@ -102,7 +103,11 @@ def read_history(
 
         return ocsf.read_findings(source, chosen, cleaning=cleaning, **times)
     files = list(
-        read_rows(source, format=None if chosen is None else chosen.format, separator="," if chosen is None else chosen.separator)
+        read_rows(
+            source,
+            format=None if chosen is None else chosen.format,
+            separator="," if chosen is None else chosen.separator,
+        )
     )
     if chosen is None:
         chosen = _recognised(files)
@@ -171,25 +176,37 @@ def _imported(
 ) -> Imported:
     rejected = sheet.rejected()
     sheet.count("bad-value", int(rejected["kept"].sum()))
-    dropped = {name: sheet.dropped[name] for name in (*rules, *sheet.dropped) if sheet.dropped.get(name) and name in rules}
+    dropped = {
+        name: sheet.dropped[name] for name in (*rules, *sheet.dropped) if sheet.dropped.get(name) and name in rules
+    }
     caveats = (*sheet.mapping.caveats, *_caveats(sheet, alerts, dropped, zone=zone, as_of=as_of))
     rows = sheet.dropped_rows()
     counts = {
         "read": sheet.read, "alerts": alerts.height, "activities": activities.height, "tests": int(alerts["is_test"].sum()),
         "dropped": rows.height + sheet.read - sheet.raw.height, "rejected": rejected.height,
     }  # fmt: skip
-    history = History(alerts, activities, journal=covered(sheet.mapping, as_of, since, until), at=as_of, caveats=caveats)
+    history = History(
+        alerts, activities, journal=covered(sheet.mapping, as_of, since, until), at=as_of, caveats=caveats
+    )
     return Imported(history, sheet.mapping, dropped, rows, rejected, counts, caveats, _ignored(sheet))
 
 
-def covered(mapping: HistoryMapping, as_of: datetime | None, since: datetime | None, until: datetime | None) -> pl.DataFrame:
+def covered(
+    mapping: HistoryMapping, as_of: datetime | None, since: datetime | None, until: datetime | None
+) -> pl.DataFrame:
     """Return the journal row that says over which time the file has every alert; none where that is not known."""
     from tocsin.lifecycle import empty_history, fit_frame
 
     ends = [t for t in (until, as_of) if t is not None]
     if since is None or not ends or min(ends) <= since:
         return empty_history()["journal"]
-    row = {"kind": "covered", "name": mapping.source or mapping.name, "at": since, "until": min(ends), "recorded_at": as_of}
+    row = {
+        "kind": "covered",
+        "name": mapping.source or mapping.name,
+        "at": since,
+        "until": min(ends),
+        "recorded_at": as_of,
+    }
     return fit_frame(pl.DataFrame([row], schema_overrides={"recorded_at": pl.Datetime("us", "UTC")}), "journal")
 
 
@@ -222,4 +239,3 @@ def _caveats(
 
 
 __all__ = ["Imported", "covered", "import_rows", "read_history"]
-

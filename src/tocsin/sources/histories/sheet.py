@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_NEVER: Final = "\x1f"  # one value is one value, unless the mapping says how several are written
 ROW, FILE, LINE = "@row", "@file", "@line"
 
 
@@ -44,7 +45,9 @@ def cells_of(mapping: HistoryMapping) -> Iterator[Cell]:
     if mapping.status is not None:
         yield from (field_cell(name, "text") for name in mapping.status.fields)
     for rule in mapping.activities:
-        yield from (c for c in (rule.at, rule.value, rule.actor, rule.number, rule.until, rule.judged_by) if c is not None)
+        yield from (
+            c for c in (rule.at, rule.value, rule.actor, rule.number, rule.until, rule.judged_by) if c is not None
+        )
         yield from (c for _, c in rule.payload)
         yield from (field_cell(name, "time") for name in (rule.between or ()))
         yield from (field_cell(rule.differs_from, "time"),) if rule.differs_from else ()
@@ -121,15 +124,19 @@ class Sheet:
                 if rows.height:
                     word = "before the earliest" if early else "after the latest"
                     reason = f"absurd time: {word} allowed, {self.earliest if early else self.latest:%Y-%m-%d %H:%M}Z"
-                    place = self.raw[rows[ROW]]
-                    self.rejects.cells += rows.height
-                    self.rejects.add_frame(
-                        pl.DataFrame(
-                            [place[FILE].alias("file"), place[LINE].alias("line"), pl.Series("column", [name]).new_from_index(0, rows.height),
-                             as_text(rows[name]).alias("value"), pl.Series("reason", [reason]).new_from_index(0, rows.height),
-                             pl.Series("kept", [True]).new_from_index(0, rows.height)]
-                        )
-                    )  # fmt: skip
+                    self._refuse(rows, name, reason)
+
+    def _refuse(self, rows: pl.DataFrame, name: str, reason: str) -> None:
+        place = self.raw[rows[ROW]]
+        self.rejects.cells += rows.height
+        told = {
+            "file": place[FILE],
+            "line": place[LINE],
+            "column": name,
+            "value": as_text(rows[name]),
+            "reason": reason,
+        }
+        self.rejects.add_frame(pl.DataFrame(told).with_columns(pl.lit(value=True).alias("kept")))
 
     @property
     def _creation(self) -> tuple[ColumnRule, ...]:
@@ -178,9 +185,7 @@ def make_sheet(
     frames, raws, lost, read, base = [], [], [], 0, 0
     present: dict[str, str] = {}
     for rows in files:
-        own = list(reversed(rows.parsed.frame.columns))
-        # A document of a search comes with _source around it; its fields are meant without.
-        columns = {fold(name).removeprefix("_source."): name for name in own} | {fold(name): name for name in own}
+        columns = {fold(name): name for name in reversed(rows.parsed.frame.columns)}
         present |= columns
         plan = _plan(mapping, names, columns, zone)
         cleaned = clean(rows.parsed, plan, rows.name, rejects, prefix="")
@@ -203,14 +208,19 @@ def make_sheet(
 
 
 def _own(frame: pl.DataFrame, height: int) -> pl.DataFrame:
-    return frame if frame.width else pl.DataFrame({"@none": pl.Series([None], dtype=pl.String).new_from_index(0, height)}).select()
+    return (
+        frame
+        if frame.width
+        else pl.DataFrame({"@none": pl.Series([None], dtype=pl.String).new_from_index(0, height)}).select()
+    )
 
 
 def _plan(mapping: HistoryMapping, names: dict[ColumnRule, str], columns: dict[str, str], zone: str | None) -> Plan:
     outputs = []
     for rule, name in names.items():
         source = columns.get(fold(rule.source[0])) if rule.source else None
-        own = replace(rule, name=name, values=_in_any_case(rule.values))
+        split = rule.split or _NEVER if rule.kind == "list" else rule.split
+        own = replace(rule, name=name, values=_in_any_case(rule.values), split=split)
         outputs.append(Output(own, source, rule.kind or "text", declared=True))
     return Plan(mapping.name, tuple(outputs), zone or mapping.zone, None, EARLIEST, _END, mapping.null_values)
 
@@ -262,7 +272,11 @@ def judge(sheet: Sheet, rules: dict[str, CleaningRule], *, one_row_an_alert: boo
             continue
         words = [word.casefold() for word in rule.among]
         caught = sheet.frame.select(
-            sheet.expr(field_cell(rule.field, "text")).str.strip_chars().str.to_lowercase().is_in(words).fill_null(value=False)
+            sheet.expr(field_cell(rule.field, "text"))
+            .str.strip_chars()
+            .str.to_lowercase()
+            .is_in(words)
+            .fill_null(value=False)
         ).to_series()
         if rule.action == "drop":
             sheet.drop(rule.name, caught)

@@ -99,9 +99,14 @@ def read_folder(
         Rows(rows.name, _with_attributes(rows.parsed, listed, since, until))
         for rows in read_rows(export, format="csv", separator=chosen.separator)
     ]
-    files += [Rows(name, Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64), [], [(line, value, why)])) for name, line, value, why in bad]
+    files += [
+        Rows(name, Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64), [], [(line, value, why)]))
+        for name, line, value, why in bad
+    ]
     enriched = _enriched([row for _, row in details], files, chosen, as_of)
-    return import_rows(files, chosen, zone=zone, as_of=as_of, since=since, until=until, cleaning=cleaning, more=[enriched])
+    return import_rows(
+        files, chosen, zone=zone, as_of=as_of, since=since, until=until, cleaning=cleaning, more=[enriched]
+    )
 
 
 def _told(value: Any) -> datetime | None:
@@ -132,7 +137,11 @@ def _with_attributes(
 ) -> Parsed:
     """Return the export with what the list of alerts adds, and the listed alerts of the span that it lacks, at its end."""
     schema = {ID: pl.String, **{f"@{column}": pl.String for column in ATTRIBUTES.values()}}
-    told = pl.DataFrame([_attributes(resource) for resource in listed if isinstance(resource.get("id"), str)], schema=schema, orient="row")
+    told = pl.DataFrame(
+        [_attributes(resource) for resource in listed if isinstance(resource.get("id"), str)],
+        schema=schema,
+        orient="row",
+    )
     told = told.unique(ID, keep="last", maintain_order=True)
     if not told.height:
         return export
@@ -140,17 +149,23 @@ def _with_attributes(
     joined = frame.with_row_index("@n").join(told, on=ID, how="left", maintain_order="left").drop("@n")
     missing = told.join(frame.select(ID), on=ID, how="anti", maintain_order="left")
     created = parse_times(missing[f"@{CREATED}"])
-    inside = (created >= since if since else created.is_not_null()) & (created < until if until else created.is_not_null())
+    inside = (created >= since if since else created.is_not_null()) & (
+        created < until if until else created.is_not_null()
+    )
     missing = missing.filter(inside.fill_null(value=False))
     whole = pl.concat([joined, missing], how="diagonal")
     closed = pl.col("@Alert Status").str.to_uppercase() == "CLOSED"
     whole = whole.with_columns(
-        pl.coalesce(pl.col(column).replace("", None), f"@{column}").alias(column) if column in whole.columns else pl.col(f"@{column}").alias(column)
+        pl.coalesce(pl.col(column).replace("", None), f"@{column}").alias(column)
+        if column in whole.columns
+        else pl.col(f"@{column}").alias(column)
         for column in ATTRIBUTES.values()
     )
     if missing.height:  # what the list says of an alert that the export does not name
         since_when = pl.when(closed & (pl.int_range(pl.len()) >= joined.height)).then(pl.col("status_updated_at"))
-        own = pl.col("Time First Closed (T60)") if "Time First Closed (T60)" in whole.columns else pl.lit(None, pl.String)
+        own = (
+            pl.col("Time First Closed (T60)") if "Time First Closed (T60)" in whole.columns else pl.lit(None, pl.String)
+        )
         whole = whole.with_columns(pl.coalesce(own, since_when).alias("Time First Closed (T60)"))
     last = export.lines.max()
     first = (last if isinstance(last, int) else 1) + 1
@@ -173,14 +188,18 @@ def _enriched(
     found = {row["id"]: seen for row in details if isinstance(row.get("id"), str) and (seen := observables_of(row))}
     payloads = [json.dumps({"observables": seen}, ensure_ascii=False) for seen in found.values()]
     told = pl.DataFrame({ID: list(found), "payload": payloads}, schema={ID: pl.String, "payload": pl.String})
-    frames = [rows.parsed.frame.select(ID, CREATED) for rows in files if {ID, CREATED} <= set(rows.parsed.frame.columns)]
+    frames = [
+        rows.parsed.frame.select(ID, CREATED) for rows in files if {ID, CREATED} <= set(rows.parsed.frame.columns)
+    ]
     if not frames or not told.height:
         return fit_frame(pl.DataFrame(schema={"alert_id": pl.String, "at": TIME, "type": pl.String}), "activity")
     alerts = pl.concat(frames).unique(ID, keep="first", maintain_order=True)
     rows = alerts.join(told, on=ID, how="inner", maintain_order="left")
     rows = rows.with_columns(parse_times(rows[CREATED], zone=mapping.zone).alias("at")).drop_nulls("at")
     ids = digest([pl.lit(mapping.source or mapping.name), pl.col(ID)], rows)
-    made = rows.select("at", "payload", type=pl.lit("enriched"), actor_kind=pl.lit("import"), recorded_at=pl.lit(as_of, TIME))
+    made = rows.select(
+        "at", "payload", type=pl.lit("enriched"), actor_kind=pl.lit("import"), recorded_at=pl.lit(as_of, TIME)
+    )
     return fit_frame(made.with_columns(ids.alias("alert_id"), pl.lit(None, pl.String).alias("key")), "activity")
 
 
