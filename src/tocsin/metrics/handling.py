@@ -70,19 +70,18 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
 
 def _worked(events: pl.DataFrame, cap_minutes: float) -> Handling:
     """Sum up each alert's stretches of work, as measured, or from start to end (or close, or hold) of the same person."""
-    # Null is a person too: whose name is not told.
-    mine = events.filter(pl.col("type") != "assigned").with_columns(pl.col("actor").fill_null(""))
-    previous = pl.col("type", "at").shift().over("alert", "actor").name.prefix("previous_")
-    since = (pl.col("at") - pl.col("previous_at")).dt.total_microseconds() / MINUTE
+    # Null is a person too: whose name is not told. Rows of one alert and person follow each other in time; the sort is stable.
+    person = pl.col("actor").fill_null("").cast(pl.Categorical).to_physical()
+    mine = events.filter(pl.col("type") != "assigned").select("alert", "at", "type", "number", person.alias("person"))
+    mine = mine.sort("alert", "person", maintain_order=True)
+    same = (pl.col("alert") == pl.col("alert").shift()) & (pl.col("person") == pl.col("person").shift())
+    begun = same & (pl.col("type").shift() == "work_started")
+    since = (pl.col("at") - pl.col("at").shift()).dt.total_microseconds() / MINUTE
     told = pl.col("number").is_not_null() & (pl.col("type") == "work_ended")
-    stretches = mine.with_columns(previous).with_columns(
-        pl.when(told)
-        .then(pl.col("number"))
-        .when(pl.col("previous_type") == "work_started")
-        .then(since)
-        .alias("minutes")
+    minutes = pl.when(told).then(pl.col("number")).when(begun).then(since)
+    stretches = mine.select("alert", "type", minutes=minutes).filter(
+        (pl.col("type") != "work_started") & (pl.col("minutes") >= 0)
     )
-    stretches = stretches.filter((pl.col("type") != "work_started") & (pl.col("minutes") >= 0))
     each = stretches.group_by("alert").agg(pl.col("minutes").clip(upper_bound=cap_minutes).sum())
     source = f"work_started to work_ended (a stretch at most {cap_minutes:g} minutes), summed for each alert worked on"
     return Handling(float(each["minutes"].sum()) / max(each.height, 1), source, each.height)

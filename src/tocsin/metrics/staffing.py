@@ -15,7 +15,7 @@ import polars as pl
 
 from tocsin.answers import Answer
 from tocsin.calendars import HOUR, Calendar, instant_us
-from tocsin.metrics.arrivals import NOTHING, arrival_times, rate_columns, weekly
+from tocsin.metrics.arrivals import NOTHING, rate_columns, weekly
 from tocsin.metrics.exposure import CELLS, cell_hours, exposure, week_cells
 from tocsin.metrics.handling import Handling, handling_time
 from tocsin.metrics.scope import MetricError
@@ -216,7 +216,7 @@ def dispersion(scope: Scope) -> float | None:
     touched = hours.touched(*(instant_us(t) for t in scope.span))
     begins = np.array([hours.begin(n) for n in (*touched, touched.stop)], np.int64)
     whole = np.diff(time_before(seen.spans, begins)) == HOUR
-    counts = np.bincount(hours.number(arrival_times(scope)) - touched.start, minlength=len(touched))[whole]
+    counts = np.bincount(hours.number(scope.created_us) - touched.start, minlength=len(touched))[whole]
     cells = week_cells(begins[:-1][whole], scope.zone)
     mean = np.bincount(cells, counts, CELLS) / np.maximum(np.bincount(cells, minlength=CELLS), 1)
     used = mean[cells] > 0
