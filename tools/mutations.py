@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tools import question_mutations
+from tools import metric_mutations, question_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -345,4 +345,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *STATS_FLOOR,
     *RANDOM,
     *question_mutations.MUTATIONS,
+    *metric_mutations.MUTATIONS,
 )

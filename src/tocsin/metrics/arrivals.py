@@ -89,7 +89,7 @@ def arrivals(scope: Scope, *, value: str = "rate", work: WorkHours | None = None
     return Answer(
         "When do alerts arrive?",
         f"Alerts by the weekday and hour that a clock in {scope.zone} showed when they were created, each alert once. Exposure is the"
-        " time in which one could have been seen, to the second: hours that the zone skips have none, hours that it repeats"
+        " time in which one could have been seen: hours that the zone skips have none, hours that it repeats"
         " twice as much. Rates are alerts while exposed per hour of exposure, with the exact 95 % interval of a Poisson count"
         f" (bursts vary more). _before is the span of the same length just before. {scope.words()}",
         table,
