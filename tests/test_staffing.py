@@ -127,7 +127,7 @@ def test_handling_time_is_measured_work_else_from_assigned_to_closed_else_asked_
         (i, 60 * i + 35, "closed", f"p{i}", {}) for i in range(20)
     ]
     measured = handling_time(asked(log(alerts, worked(20))).scope)
-    assert (measured.minutes, measured.n) == (20.0, 20)
+    assert (measured.minutes, measured.n, measured.closed) == (20.0, 20, 20)
     from_assigned = handling_time(asked(log(alerts, held)).scope)
     assert (from_assigned.minutes, from_assigned.n) == (30.0, 20)
     assert "waiting" in from_assigned.source
@@ -251,7 +251,7 @@ def test_without_alerts_there_are_words_an_empty_table_and_no_invented_time() ->
     nothing = metrics.of(History.of(log([]).alerts)).staffing()
     assert nothing.empty
     assert (nothing.n, nothing.table.height) == (0, 0)
-    assert "nan" not in nothing.definition
+    assert "times the handling time, which is not known, over" in nothing.definition
     quiet = asked(log([30 * 1440])).staffing()
     assert quiet.empty
     assert quiet.table["needed"].null_count() == 168

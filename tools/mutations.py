@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tools import question_mutations, workbench_mutations
+from tools import metric_mutations, question_mutations, workbench_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -346,4 +346,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *RANDOM,
     *question_mutations.MUTATIONS,
     *workbench_mutations.MUTATIONS,
+    *metric_mutations.MUTATIONS,
 )

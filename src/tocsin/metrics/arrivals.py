@@ -34,19 +34,12 @@ NOTHING: Final = "No alert was created in this span."
 _EPOCH: Final = date(1970, 1, 1)
 
 
-def arrival_times(scope: Scope) -> Int64s:
-    """Return when the alerts of a scope were created, each alert once, in microseconds UTC."""
-    told = scope.alerts.select("alert_id", pl.col("created_at").dt.epoch("us"))
-    times = told.unique("alert_id", keep="first", maintain_order=True)["created_at"]
-    return times.to_numpy().astype(np.int64, copy=False)
-
-
 def weekly(scope: Scope | None, *, before: bool = False) -> tuple[Int64s, Int64s, Floats]:
     """Return alerts, alerts while exposed, and hours of exposure of each hour of the week; 168 numbers each."""
     if scope is None:
         return np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64), np.zeros(CELLS)
     seen = exposure(scope, since_first_alert=before)
-    at = arrival_times(scope)
+    at = scope.created_us
     cells = week_cells(at, scope.zone)
     exposed = np.bincount(cells[seen.holds(at)], minlength=CELLS)
     return np.bincount(cells, minlength=CELLS), exposed, cell_hours(seen.spans, scope.zone)
@@ -96,7 +89,7 @@ def arrivals(scope: Scope, *, value: str = "rate", work: WorkHours | None = None
     return Answer(
         "When do alerts arrive?",
         f"Alerts by the weekday and hour that a clock in {scope.zone} showed when they were created, each alert once. Exposure is the"
-        " time in which one could have been seen, to the second: hours that the zone skips have none, hours that it repeats"
+        " time in which one could have been seen: hours that the zone skips have none, hours that it repeats"
         " twice as much. Rates are alerts while exposed per hour of exposure, with the exact 95 % interval of a Poisson count"
         f" (bursts vary more). _before is the span of the same length just before. {scope.words()}",
         table,
@@ -149,7 +142,7 @@ def _by_day(scope: Scope, seen: Exposure) -> pl.DataFrame:
     days = Calendar("1d", scope.zone)
     touched = days.touched(*(instant_us(t) for t in scope.span))
     begins = np.array([days.begin(d) for d in (*touched, touched.stop)], np.int64)
-    at = arrival_times(scope)
+    at = scope.created_us
     day = days.number(at) - touched.start
     before = time_before(seen.spans, begins)
     dates = [_EPOCH + timedelta(days=d) for d in touched]
@@ -199,7 +192,7 @@ def on_off_hours(scope: Scope, *, work: WorkHours) -> Answer:
     table = table.drop("share_low_before", "share_high_before", "low_before", "high_before", "alerts_exposed_before")
     if scope.span is None:
         table = table.clear()
-    n = int(arrival_times(scope).size)
+    n = int(scope.created_us.size)
     left = n - int(now["alerts_exposed"].sum())
     ratio, p = rates.rate_ratio(*(float(now[c][i]) for i in (1, 0) for c in ("alerts_exposed", "hours")))
     seen = exposure(scope)
@@ -244,7 +237,7 @@ def _split(scope: Scope | None, work: WorkHours, *, before: bool = False) -> dic
     """Return the columns of a span, two rows: in working hours, and outside."""
     times, seen = np.zeros(0, np.int64), Exposure(np.zeros((0, 2), np.int64))
     if scope is not None:
-        times, seen = arrival_times(scope), exposure(scope, since_first_alert=before)
+        times, seen = scope.created_us, exposure(scope, since_first_alert=before)
     worked = work.spans(seen.from_us, seen.to_us)
     off = complement(worked, seen.from_us, seen.to_us)
     on = work.is_on(times)

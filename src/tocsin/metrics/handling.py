@@ -5,7 +5,7 @@ Enters: a scope. Leaves: mean minutes an alert, how they were measured, and from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,11 +30,19 @@ _PEOPLE: Final = ~pl.col("actor_kind").is_in(["automation", "system"]).fill_null
 
 @dataclass(frozen=True)
 class Handling:
-    """Mean minutes of work an alert: ``source`` says in words where from, ``n`` on how many alerts it rests."""
+    """Mean minutes of work an alert: ``source`` says in words where from, ``n`` on how many of ``closed`` alerts it rests."""
 
     minutes: float
     source: str
-    n: int
+    n: int = 0
+    closed: int = 0
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if not self.minutes:
+            return self.source
+        rests = f"from {self.n:,} of {self.closed:,} closed alerts: " if self.closed else ""
+        return f"{self.minutes:.3g} minutes an alert ({rests}{self.source})"
 
 
 def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: float = 240.0) -> Handling:
@@ -53,7 +61,7 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
     if given is not None:
         if not 0 < given < np.inf:
             raise MetricError(f"handling_minutes is a number above zero, such as 15; not {given}.")
-        return Handling(float(given), "as given", 0)
+        return Handling(float(given), "as given")
     # Of an alert that still waits, the work is not all done.
     done = scope.alerts.filter(pl.col("state") == "closed").select("alert")
     events = scope.history.events.filter(pl.col("type").is_in(list(_KINDS)) & _PEOPLE)
@@ -61,7 +69,7 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
     for measure in (_worked, _held):
         found = measure(events, cap_minutes)
         if found.n >= LEAST:
-            return found
+            return replace(found, closed=done.height)
     raise MetricError(
         "How long an alert takes is not in this log: it needs work_started and work_ended, or assigned and closed, of at least"
         f" {LEAST} closed alerts. Say it: handling_minutes=15 (the answer shows what half and twice as much would mean)."
@@ -70,21 +78,20 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
 
 def _worked(events: pl.DataFrame, cap_minutes: float) -> Handling:
     """Sum up each alert's stretches of work, as measured, or from start to end (or close, or hold) of the same person."""
-    # Null is a person too: whose name is not told.
-    mine = events.filter(pl.col("type") != "assigned").with_columns(pl.col("actor").fill_null(""))
-    previous = pl.col("type", "at").shift().over("alert", "actor").name.prefix("previous_")
-    since = (pl.col("at") - pl.col("previous_at")).dt.total_microseconds() / MINUTE
+    # Null is a person too: whose name is not told. Rows of one alert and person follow each other in time; the sort is stable.
+    person = pl.col("actor").fill_null("").cast(pl.Categorical).to_physical()
+    mine = events.filter(pl.col("type") != "assigned").select("alert", "at", "type", "number", person.alias("person"))
+    mine = mine.sort("alert", "person", maintain_order=True)
+    same = (pl.col("alert") == pl.col("alert").shift()) & (pl.col("person") == pl.col("person").shift())
+    begun = same & (pl.col("type").shift() == "work_started")
+    since = (pl.col("at") - pl.col("at").shift()).dt.total_microseconds() / MINUTE
     told = pl.col("number").is_not_null() & (pl.col("type") == "work_ended")
-    stretches = mine.with_columns(previous).with_columns(
-        pl.when(told)
-        .then(pl.col("number"))
-        .when(pl.col("previous_type") == "work_started")
-        .then(since)
-        .alias("minutes")
+    minutes = pl.when(told).then(pl.col("number")).when(begun).then(since)
+    stretches = mine.select("alert", "type", minutes=minutes).filter(
+        (pl.col("type") != "work_started") & (pl.col("minutes") >= 0)
     )
-    stretches = stretches.filter((pl.col("type") != "work_started") & (pl.col("minutes") >= 0))
     each = stretches.group_by("alert").agg(pl.col("minutes").clip(upper_bound=cap_minutes).sum())
-    source = f"work_started to work_ended (a stretch at most {cap_minutes:g} minutes), summed for each alert worked on"
+    source = f"work_started to work_ended, a stretch at most {cap_minutes:g} minutes, summed for each alert that was worked on"
     return Handling(float(each["minutes"].sum()) / max(each.height, 1), source, each.height)
 
 
@@ -100,8 +107,8 @@ def _held(events: pl.DataFrame, cap_minutes: float) -> Handling:
     person = held["person"].rank("dense").to_numpy().astype(np.int64)
     busy = busy_us(person, *(held[c].dt.epoch("us").to_numpy() for c in ("begun", "ended")))
     source = (
-        f"first assigned to closed (at most {cap_minutes:g} minutes; what one person holds at the same time is counted once), which"
-        " holds waiting too"
+        f"first assigned to closed, at most {cap_minutes:g} minutes, what one person holds at the same time counted once; waiting is"
+        " in it too"
     )
     return Handling(busy / MINUTE / max(held.height, 1), source, held.height)
 

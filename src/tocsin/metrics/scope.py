@@ -19,6 +19,8 @@ from tocsin.errors import TocsinError
 from tocsin.lifecycle.frames import TIME
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tocsin.lifecycle import History
 
 
@@ -111,6 +113,12 @@ class Scope:
         else:
             earlier = moment(low - (high - low))
         return replace(self, since=earlier, until=since)
+
+    @cached_property
+    def created_us(self) -> NDArray[np.int64]:
+        """When the alerts were created, each alert once, in microseconds UTC."""
+        once = self.alerts.lazy().filter(pl.col("alert_id").is_first_distinct())
+        return once.select(pl.col("created_at").dt.epoch("us")).collect()["created_at"].to_numpy()
 
     @property
     def days(self) -> float:

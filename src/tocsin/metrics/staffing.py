@@ -15,7 +15,7 @@ import polars as pl
 
 from tocsin.answers import Answer
 from tocsin.calendars import HOUR, Calendar, instant_us
-from tocsin.metrics.arrivals import NOTHING, arrival_times, rate_columns, weekly
+from tocsin.metrics.arrivals import NOTHING, rate_columns, weekly
 from tocsin.metrics.exposure import CELLS, cell_hours, exposure, week_cells
 from tocsin.metrics.handling import Handling, handling_time
 from tocsin.metrics.scope import MetricError
@@ -73,22 +73,16 @@ def staffing(
     _check(target_minutes, target_share, productive_share, block_hours)
     total, exposed, hours = weekly(scope)
     if not total.sum() and handling_minutes is None:
-        handling = Handling(math.nan, "unknown", 0)
+        handling = Handling(0.0, "the handling time, which is not known")
     else:
         handling = handling_time(scope, handling_minutes, cap_minutes=cap_minutes)
     table = _table(scope, work, exposed, hours, handling, productive_share, (target_minutes, target_share), block_hours)
     n, variance = int(total.sum()), dispersion(scope)
     seen = exposure(scope)
     short = table.filter(pl.col("short") > 0)
-    said = (
-        "an unknown handling time"
-        if math.isnan(handling.minutes)
-        else f"{handling.minutes:.3g} minutes an alert ({handling.source}"
-    )
-    said += (f", from {handling.n:,} alerts" if handling.n else "") + (")" if "(" in said else "")
     return Answer(
         "How many analysts does each hour of the week need?",
-        f"Alerts per hour of exposure, by the clock of {scope.zone}, times {said}, over a productive"
+        f"Alerts per hour of exposure, by the clock of {scope.zone}, times {handling}, over a productive"
         f" share of {productive_share:g}, are Erlangs: analysts busy on average. needed is the fewest"
         f" analysts with whom, by Erlang C, {100 * target_share:g} % of alerts are begun within {target_minutes:g} minutes; at least"
         " one. needed_half and needed_double are for half and twice the handling time. rostered is the mean number on shift by"
@@ -98,7 +92,7 @@ def staffing(
         chart=_chart(table, block_hours, scope, target_minutes, target_share),
         empty="" if n else NOTHING,
         facts={
-            "handling_minutes": None if math.isnan(handling.minutes) else handling.minutes,
+            "handling_minutes": handling.minutes or None,
             "handling_source": handling.source,
             "handling_alerts": handling.n,
             "dispersion": variance,
@@ -170,7 +164,7 @@ def _needed(rate: pl.Series, minutes: float, target: tuple[float, float]) -> pl.
     """Return the analysts needed at each rate; null where there is no rate, or no handling time."""
     known = rate.is_not_null().to_numpy()
     found = np.zeros(rate.len(), np.int64)
-    if math.isfinite(minutes):
+    if minutes:
         each = rate.drop_nulls().to_numpy()
         found[known] = servers_needed_each(each, minutes, target_minutes=target[0], in_time=target[1])
     return pl.Series(found).replace(0, None)
@@ -216,7 +210,7 @@ def dispersion(scope: Scope) -> float | None:
     touched = hours.touched(*(instant_us(t) for t in scope.span))
     begins = np.array([hours.begin(n) for n in (*touched, touched.stop)], np.int64)
     whole = np.diff(time_before(seen.spans, begins)) == HOUR
-    counts = np.bincount(hours.number(arrival_times(scope)) - touched.start, minlength=len(touched))[whole]
+    counts = np.bincount(hours.number(scope.created_us) - touched.start, minlength=len(touched))[whole]
     cells = week_cells(begins[:-1][whole], scope.zone)
     mean = np.bincount(cells, counts, CELLS) / np.maximum(np.bincount(cells, minlength=CELLS), 1)
     used = mean[cells] > 0
