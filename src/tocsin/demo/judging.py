@@ -85,8 +85,17 @@ def judge(truth: Truth, findings: pl.DataFrame, expected: tuple[Expected, ...] =
     finding is *wrong* when no story of any kind has this subject on this day: a burst that also stands out of the
     population is no mistake of the population rule. Suppressed findings do not count.
     """
-    stories, traps, fired = _subject_days(truth.stories), _trapped(truth), _fired(findings)
+    stories, traps, fired = subject_days(truth.stories), _trapped(truth), _fired(findings)
     return tuple(_result(e, stories, traps, fired) for e in expected)
+
+
+def subject_days(stories: tuple[Label, ...]) -> pl.DataFrame:
+    """Return one row per kind, subject and day of these stories; the users of a spray have their own rows."""
+    rows = [(label.kind, subject, day) for label in stories for subject in _subjects(label) for day in label.days] + [
+        ("touched", user, day) for label in stories for user in label.users for day in label.days
+    ]
+    schema = {"kind": pl.String, "subject": pl.String, "day": pl.Date}
+    return pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
 
 
 def judge_traps(truth: Truth, findings: pl.DataFrame) -> pl.DataFrame:
@@ -126,15 +135,6 @@ def _subjects(label: Label) -> tuple[str, ...]:
     if label.kind == "password_spray":
         return (str(ipaddress.ip_network(label.details["network"]).supernet(new_prefix=24)),)
     return label.users
-
-
-def _subject_days(stories: tuple[Label, ...]) -> pl.DataFrame:
-    """Return one row per kind, subject and day of these stories; the users of a spray have their own rows."""
-    rows = [(label.kind, subject, day) for label in stories for subject in _subjects(label) for day in label.days] + [
-        ("touched", user, day) for label in stories for user in label.users for day in label.days
-    ]
-    schema = {"kind": pl.String, "subject": pl.String, "day": pl.Date}
-    return pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
 
 
 def _result(expected: Expected, stories: pl.DataFrame, traps: pl.DataFrame, fired: pl.DataFrame) -> StoryResult:

@@ -1,7 +1,8 @@
 """The demo from beginning to end.
 
 Enters: a seed and an empty folder. Leaves: the folder's files and a ``DemoReport``: what was planted, found and
-wrongly flagged, against stated floors, and the workshop's challenges against the truth. Layer: demo.
+wrongly flagged, against stated floors, the workshop's challenges against the truth, and the report of a week in which
+simulated analysts triaged what was found. Layer: demo.
 
 The truth stays in this process's memory until findings and answers are on disk; only then is it written and compared.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tocsin.demo import challenges, judging
+from tocsin.demo import challenges, desk, judging
 from tocsin.demo.worker import PAGES
 from tocsin.errors import TocsinError
 from tocsin.sources.simulate import Truth, simulate, write_truth
@@ -56,6 +57,7 @@ class DemoReport:
     traps: pl.DataFrame
     rules: pl.DataFrame
     pages: tuple[Path, ...]
+    triaged: desk.Triaged
 
     @property
     def passed(self) -> bool:
@@ -101,12 +103,15 @@ def run_demo(
     tell("comparing with the truth")
     write_truth(target, simulation.truth, simulation.population)
     truth = Truth.of(simulation.truth)
+    tell("raising alerts, and letting simulated analysts triage them")
+    per_day = simulation.events.group_by(day=pl.col("timestamp").dt.date()).agg(events=pl.len()).sort("day")
+    triaged = desk.triage_findings(target, findings, truth, per_day, seed)
     return DemoReport(
         seed=seed, folder=target, users=users, days=days, events=simulation.events.height, findings=findings.height,
         simulate_seconds=simulated - began, worker_seconds=finished - simulated,
         results=judging.judge(truth, findings), solved=challenges.solve(truth, findings, answers),
         traps=judging.judge_traps(truth, findings), rules=pl.read_parquet(target / "rules.parquet"),
-        pages=tuple(sorted((target / PAGES).glob("*.html"))),
+        pages=tuple(sorted((target / PAGES).glob("*.html"))), triaged=triaged,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tocsin.answers import Answer
     from tocsin.references import References
     from tocsin.sources import Events
+    from tocsin.views.page import Tile
 
 FAILED = 1
 MORE_ROWS = 5
@@ -153,6 +154,17 @@ def print_answer(console: Console, answer: "Answer", rows: int, more_rows: int) 
         _print_table(console, frame, more_rows, caption)
     for note in answer.notes:
         console.print(Text(safe(note, None), style="dim"))
+
+
+def show_tiles(console: Console, tiles: "tuple[Tile, ...]") -> None:
+    """Print the numbers at the head of a report."""
+    columns = [
+        Column("name", "number", style="bold"),
+        Column("value", "", right=True),
+        Column("beside", "", rank=1),
+        Column("meaning", "what it is", least=30, rank=2),
+    ]
+    console.print(make_table([vars(tile) for tile in tiles], columns, console.width))
 
 
 def _print_table(console: Console, frame: "pl.DataFrame", rows: int, caption: str) -> None:

@@ -66,7 +66,7 @@ def _expired(alert: Ints, at: Ints, waits: Flags, suppressed: Flags, until: Ints
     place = np.arange(n)
     base = np.maximum.accumulate(np.where(suppressed, -1, place))
     same = (base >= 0) & (alert[np.maximum(base, 0)] == alert)
-    before = np.where(same, waits[np.maximum(base, 0)], True)  # nothing came before: it was new  # noqa: FBT003
+    before = np.where(same, waits[np.maximum(base, 0)], True)  # nothing came before: it was new
     run = np.cumsum(~suppressed | (np.diff(alert, prepend=-1) != 0))  # suppressions upon each other: the longest holds
     ends = pl.DataFrame({"run": run[suppressed], "until": until[suppressed]}).select(pl.col("until").cum_max().over("run"))
     over = np.full(n, NEVER)
@@ -86,7 +86,7 @@ def _stretches(created: Ints, alert: Ints, at: Ints, waits: Flags) -> Spells:
     who, when, waiting = np.empty(size, np.int64), np.empty(size, np.int64), np.ones(size, np.bool_)
     who[heads], when[heads] = np.arange(n), created
     who[mine], when[mine], waiting[mine] = alert, at, waits
-    before = np.append(False, waiting[:-1])[:size]  # noqa: FBT003
+    before = np.append(False, waiting[:-1])[:size]
     before[heads] = False
     turns = np.flatnonzero(waiting != before)
     begins = np.flatnonzero(waiting[turns])

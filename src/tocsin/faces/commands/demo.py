@@ -11,10 +11,14 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from tocsin.faces import export
+from tocsin.faces.answers import show_tiles
 from tocsin.faces.options import Flag, UsageError
 from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe, share, spinner, whole
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tocsin.demo.desk import Triaged
     from tocsin.demo.run import DemoReport
 
 FAILED = 1
@@ -54,6 +58,8 @@ def demo(
             "challenges": export.rows_of(challenges.to_frame(report.solved)),
             "rules": export.rows_of(report.rules),
             "pages": [str(page) for page in report.pages],
+            "alerts": report.triaged.alerts,
+            "report": str(report.triaged.page),
         }
         export.print_json("demo", body | {"innocents": export.rows_of(report.traps)})
     else:
@@ -128,6 +134,8 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
         else Text("Below a floor, or a challenge is answered wrongly.", style="bold red")
     )
     console.print(verdict)
+    console.print()
+    _show_week(console, report.triaged)
     if report.pages:
         console.print(f"{len(report.pages)} pages with charts: {safe(report.pages[0].parent)}/*.html", soft_wrap=True)
     names = ("events.parquet", "geo.csv.gz", "networks.csv.gz", "threats.csv")
@@ -138,6 +146,13 @@ def _show(report: "DemoReport", svg: Path | None) -> None:
         from tocsin.faces.picture import save_picture
 
         save_picture(console, svg, "tocsin demo")
+
+
+def _show_week(console: "Console", triaged: "Triaged") -> None:
+    week = triaged.report
+    console.print(f"{whole(triaged.alerts)} alerts, triaged by simulated analysts: {safe(week.title)}")
+    show_tiles(console, week.tiles)
+    console.print(f"The week on one page: {safe(triaged.page)}", soft_wrap=True)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

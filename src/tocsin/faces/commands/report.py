@@ -13,10 +13,11 @@ from rich.text import Text
 
 from tocsin.errors import TocsinError
 from tocsin.faces import export
+from tocsin.faces.answers import show_tiles
 from tocsin.faces.commands.metrics import targets_of
 from tocsin.faces.logs import LOG, LogOptions, open_history
 from tocsin.faces.options import Flag, Several, UsageError
-from tocsin.faces.terminal import Column, make_table, new_console, safe, spinner
+from tocsin.faces.terminal import new_console, safe, spinner
 
 
 def report(
@@ -71,14 +72,7 @@ def report(
     for words in made.lead:
         console.print(Text(safe(words, None)))
     console.print()
-    rows = [vars(tile) for tile in made.tiles]
-    columns = [
-        Column("name", "number", style="bold"),
-        Column("value", "", right=True),
-        Column("beside", "", rank=1),
-        Column("meaning", "what it is", least=30, rank=2),
-    ]
-    console.print(make_table(rows, columns, console.width))
+    show_tiles(console, made.tiles)
     console.print()
     console.print(f"{safe(out / 'report.html')}, and the same as report.md, report.json, tables/*.csv", soft_wrap=True)
     return 0
