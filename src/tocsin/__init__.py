@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tocsin import metrics, rules, stats
+    from tocsin import metrics, reports, rules, stats
     from tocsin import questions as ask
     from tocsin.alerts import Alerts, Grouping
     from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
@@ -78,7 +78,7 @@ _HOMES = {
     "sources.simulate": ("Simulation", "simulate"),
     "tables": ("Table",),
 }
-_ROOMS = {"ask": "questions", "metrics": "metrics", "rules": "rules", "stats": "stats"}
+_ROOMS = {"ask": "questions", "metrics": "metrics", "reports": "reports", "rules": "rules", "stats": "stats"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -87,7 +87,7 @@ __all__ = [
     "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
     "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit",
     "known", "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter",
-    "population", "prev", "read", "ref", "reference", "rules", "save_state", "score", "simulate", "stats", "test_rules",
+    "population", "prev", "read", "ref", "reference", "reports", "rules", "save_state", "score", "simulate", "stats", "test_rules",
     "total", "value", "verify",
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ import polars as pl
 from tocsin import metrics
 from tocsin.answers import Answer
 from tocsin.calendars import load_zone
+from tocsin.lifecycle import History
 from tocsin.metrics import MetricError
 from tocsin.reports.digests import digest_of
 from tocsin.reports.report import Report
@@ -25,7 +26,7 @@ from tocsin.views.page import Tile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tocsin.lifecycle import History
+    from tocsin.alerts import Alerts
     from tocsin.workhours import WorkHours
 
 WEEKS_BACK = 12
@@ -85,7 +86,7 @@ def _day_of(text: str | date) -> date:
 
 
 def weekly(
-    history: History,
+    log: Alerts | History,
     week: str | date | None = None,
     *,
     zone: str = "UTC",
@@ -96,13 +97,14 @@ def weekly(
     """Return the report of one week, seen at the history's time: same inputs, same report.
 
     Args:
-        history: The alert log as a value; cut it (`History.as_of`) to see the week as of another time.
+        log: The alert log, or its `History`; cut that (`History.as_of`) to see the week as of another time.
         week: As `week_of` takes it.
         zone: Whose weeks and hours.
         hours: When people work, as `metrics.of` takes it.
         holidays: Days off, as `metrics.of` takes them.
         targets: Minutes to the first action by severity, as `slo` takes them.
     """
+    history = log if isinstance(log, History) else log.history()
     monday, after = week_of(week, history, zone)
     # Sums of floats depend on the order of the rows in their last bit, and a report's bytes must not.
     history = replace(history, alerts=history.alerts.sort("created_at", "alert_id"))
