@@ -64,7 +64,7 @@ MUTATIONS: tuple[Mutation, ...] = (
            "what_one_person_holds_at_the_same_time_is_counted_once"),
     _staff("staffing.every-minute-is-productive", ROOM + "staffing.py", "minutes = handling.minutes / productive_share", "minutes = handling.minutes",
            "each_block_needs_what_its_rate_and_the_handling_time_ask_for"),
-    _staff("staffing.servers-below-the-load", "src/tocsin/stats/queueing.py", "(needed == 0) & (spare > 0) & (1 - late >= in_time)", "(needed == 0) & (1 - late >= in_time)",
+    _staff("staffing.nobody-waits-for-the-free", "src/tocsin/stats/queueing.py", "(servers - loads * (1 - blocked))", "(servers - loads * blocked)",
            "many_rates_need_the_servers_that_each_of_them_needs"),
 )
 # fmt: on

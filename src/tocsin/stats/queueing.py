@@ -143,12 +143,10 @@ def servers_needed_each(
             raise StatisticsError(f"More than {MOST_SERVERS:,} servers would be needed.")
         blocked = loads * blocked / (servers + loads * blocked)
         spare = servers - loads
-        with np.errstate(
-            over="ignore", divide="ignore", invalid="ignore"
-        ):  # below the load nothing settles: not looked at
+        with np.errstate(over="ignore"):  # below the load nothing settles: `late` is 1 or more
             waits = servers * blocked / (servers - loads * (1 - blocked))
             late = waits * np.exp(-spare * target_minutes / handling_minutes)
-        needed[(needed == 0) & (spare > 0) & (1 - late >= in_time)] = servers
+        needed[(needed == 0) & (1 - late >= in_time)] = servers
     return needed[place].reshape(rate.shape)
 
 
