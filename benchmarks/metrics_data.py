@@ -30,9 +30,7 @@ def history(alerts: int = 1_000_000, seed: int = 7) -> History:
         {"kind": "events", "name": "edr", "at": START, "until": START + timedelta(days=DAYS), "number": 4e9},
         {"kind": "release", "name": "rule-017", "value": "2", "at": START + timedelta(days=200)},
     ]
-    return History.of(
-        raised, _activities(rng, raised), journal=pl.DataFrame(journal), at=START + timedelta(days=DAYS)
-    )
+    return History.of(raised, _activities(rng, raised), journal=pl.DataFrame(journal), at=START + timedelta(days=DAYS))
 
 
 def _alerts(rng: np.random.Generator, n: int) -> pl.DataFrame:

@@ -68,13 +68,19 @@ def _expired(alert: Ints, at: Ints, waits: Flags, suppressed: Flags, until: Ints
     same = (base >= 0) & (alert[np.maximum(base, 0)] == alert)
     before = np.where(same, waits[np.maximum(base, 0)], True)  # nothing came before: it was new
     run = np.cumsum(~suppressed | (np.diff(alert, prepend=-1) != 0))  # suppressions upon each other: the longest holds
-    ends = pl.DataFrame({"run": run[suppressed], "until": until[suppressed]}).select(pl.col("until").cum_max().over("run"))
+    ends = pl.DataFrame({"run": run[suppressed], "until": until[suppressed]}).select(
+        pl.col("until").cum_max().over("run")
+    )
     over = np.full(n, NEVER)
     over[suppressed] = np.maximum(ends["until"].to_numpy(), at[suppressed])
     following = np.append(at[1:], NEVER)
     following[:-1][alert[1:] != alert[:-1]] = NEVER
     new = np.flatnonzero(suppressed & (over < following))
-    return np.insert(alert, new + 1, alert[new]), np.insert(at, new + 1, over[new]), np.insert(waits, new + 1, before[new])
+    return (
+        np.insert(alert, new + 1, alert[new]),
+        np.insert(at, new + 1, over[new]),
+        np.insert(waits, new + 1, before[new]),
+    )
 
 
 def _stretches(created: Ints, alert: Ints, at: Ints, waits: Flags) -> Spells:
@@ -223,7 +229,8 @@ def reopened(scope: Scope) -> Answer:
     total = table.row(0, named=True) if table.height else {"closed": 0, "reopened": 0}
     definition = (
         "Of the alerts that were closed at least once, those opened again afterwards, with Wilson's 95 % interval; the time is from a "
-        "close to the next opening, first ones only. Alerts closed of late have had less time to come back. " + scope.words()
+        "close to the next opening, first ones only. Alerts closed of late have had less time to come back. "
+        + scope.words()
     )
     notes = [] if earlier is not None else [BEFORE_UNKNOWN]
     summary = scope.alerts.filter(pl.col("history") == "summary").height
@@ -245,12 +252,13 @@ ALL = "all rules"
 def _reopenings(history: History) -> pl.DataFrame:
     """Return the alerts that were ever closed: ``alert``, and ``hours`` until the first opening after a close, else null."""
     rows = history.events.filter(pl.col("type").is_in(["closed", "reopened"])).select("alert", "at", "type")
-    back = (pl.col("type") == "reopened") & (pl.col("type").shift(1).over("alert") == "closed")
-    hours = (pl.col("at") - pl.col("at").shift(1).over("alert")).dt.total_microseconds() / HOUR
-    marked = rows.with_columns(pl.when(back).then(hours).alias("hours"))
-    return marked.group_by("alert", maintain_order=True).agg(
-        (pl.col("type") == "closed").any().alias("closed"), pl.col("hours").drop_nulls().first()
-    ).filter("closed")  # fmt: skip
+    # Rows are in order of alert and time, so that the one before is the alert's own if it has its number.
+    after_a_close = (pl.col("type").shift(1) == "closed") & (pl.col("alert").shift(1) == pl.col("alert"))
+    hours = (pl.col("at") - pl.col("at").shift(1)).dt.total_microseconds() / HOUR
+    back = rows.with_columns(hours.alias("hours")).filter((pl.col("type") == "reopened") & after_a_close)
+    first = back.unique("alert", keep="first", maintain_order=True).select("alert", "hours")
+    closed = rows.filter(pl.col("type") == "closed").select("alert").unique(maintain_order=True)
+    return closed.join(first, on="alert", how="left", maintain_order="left")
 
 
 def _by_rule(scope: Scope, again: pl.DataFrame) -> pl.DataFrame:

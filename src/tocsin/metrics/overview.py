@@ -70,7 +70,9 @@ def overview(scope: Scope, *, notebook: bool = False) -> Answer:
     table = pl.DataFrame(rows, schema=schema)
     notes = [BEFORE_UNKNOWN] if earlier is None else []
     if now["nameless"]:
-        notes.append(f"{now['nameless']:,} alerts were escalated or promoted without an id; they count as such, their ids do not.")
+        notes.append(
+            f"{now['nameless']:,} alerts were escalated or promoted without an id; they count as such, their ids do not."
+        )
     if notebook:
         table = table.join(_notebook(scope, handed, now), on="measure", how="left", maintain_order="left")
         notes.append(_days_of_the_notebook(scope))
@@ -125,7 +127,12 @@ def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.Dat
     )  # fmt: skip
     cases = each.filter("escalated", ~pl.col("promoted"))
     blank = (pl.col("id") == "") & ~pl.col("told")
-    untouched = each.filter(blank).join(scope.alerts.select("alert", "state"), on="alert").filter(pl.col("state") != "closed").height
+    untouched = (
+        each.filter(blank)
+        .join(scope.alerts.select("alert", "state"), on="alert")
+        .filter(pl.col("state") != "closed")
+        .height
+    )
     extra = rows.height - now["alerts"]
     told = {
         "alerts": (rows.height, f"{extra} rows of alerts that were merged into others" if extra else "the same"),
@@ -242,4 +249,3 @@ def _events(scope: Scope) -> int | None:
     )
     inside = rows.filter(pl.col("at") >= since, pl.col("until") <= until)
     return int(inside["number"].sum()) if inside.height else None
-

@@ -14,7 +14,7 @@ import polars as pl
 from tocsin.answers import Answer
 from tocsin.lifecycle.frames import TIME
 from tocsin.metrics.coverage import BEFORE_UNKNOWN, feeds, known_before
-from tocsin.metrics.deeds import ACTED_WORDS, deeds, first_acts, within, work
+from tocsin.metrics.deeds import ACTED_WORDS, MINUTE_US, deeds, first_acts, work
 from tocsin.stats.rates import rate_ratio, wilson
 from tocsin.stats.survival import kaplan_meier
 from tocsin.views import Chart
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tocsin.metrics.scope import Scope
 
 DRAWN = 15
-MINUTE_US = 60_000_000
 COUNTED = ("true_positive", "false_positive", "benign_true_positive", "inconclusive", "unjudged")
 
 
@@ -49,6 +48,7 @@ def rules(scope: Scope, *, versions: bool = False) -> Answer:
     keys = ["rule", "version"] if versions else ["rule"]
     earlier = known_before(scope)
     table = _counted(scope, keys)
+    untouched = int(table["untouched"].sum())
     past = _volume(earlier, keys).rename({"alerts": "alerts_before"}) if earlier is not None else None
     table = _against(table, past, keys, scope, earlier)
     measured = int(table["minutes_known"].sum()) > 0
@@ -65,8 +65,7 @@ def rules(scope: Scope, *, versions: bool = False) -> Answer:
     )
     data = table.head(DRAWN).select(label=pl.concat_str(pl.col(keys), separator=" v"), count=pl.col(worst).round(1))
     chart = Chart("bars", title, data.drop_nulls(), x=f"{unit} surely spent on false alerts")
-    waiting = scope.alerts.height - within(first_acts(scope.history), scope).height
-    facts = {"rules": table.height, "alerts": total, "nobody acted yet": waiting, "excluded": dict(scope.excluded)}
+    facts = {"rules": table.height, "alerts": total, "nobody acted yet": untouched, "excluded": dict(scope.excluded)}
     return Answer(
         title, definition, table, _notes(scope, earlier, table, measured=measured), chart=chart,
         empty="" if total else "No alert was raised in this span.", facts=facts, n=total, as_of=scope.as_of,
@@ -76,7 +75,9 @@ def rules(scope: Scope, *, versions: bool = False) -> Answer:
 def _notes(scope: Scope, earlier: Scope | None, table: pl.DataFrame, *, measured: bool) -> tuple[str, ...]:
     notes = [] if earlier is not None else [BEFORE_UNKNOWN]
     if not measured:
-        notes.append("Nobody recorded work (work_started, work_ended): minutes are unknown, and waste is counted in alerts.")
+        notes.append(
+            "Nobody recorded work (work_started, work_ended): minutes are unknown, and waste is counted in alerts."
+        )
     unjudged = int(table["unjudged"].sum())
     if unjudged:
         notes.append(f"{unjudged:,} alerts are unjudged: precision says nothing about them.")
@@ -106,7 +107,9 @@ def _counted(scope: Scope, keys: list[str]) -> pl.DataFrame:
     rows = scope.alerts.select(columns)
     for part in (handed, work(scope.history), first_acts(scope.history)):
         rows = rows.join(part, on="alert", how="left", maintain_order="left")
-    rows = _named(rows, keys)
+    end = pl.coalesce("acted_at", pl.lit(scope.as_of, TIME))
+    waited = ((end - pl.col("created_at")).dt.total_microseconds() / MINUTE_US).clip(0)
+    rows = _named(rows.with_columns(waited.alias("waited")), keys)
     counted = rows.group_by(keys).agg(
         pl.len().cast(pl.Int64).alias("alerts"),
         pl.col("minutes").count().cast(pl.Int64).alias("minutes_known"),
@@ -114,28 +117,23 @@ def _counted(scope: Scope, keys: list[str]) -> pl.DataFrame:
         *((pl.col("verdict") == verdict).sum().cast(pl.Int64).alias(verdict) for verdict in COUNTED),
         pl.col("promoted").is_not_null().sum().cast(pl.Int64).alias("escalated"),
         pl.col("incident").explode(keep_nulls=False, empty_as_null=False).n_unique().cast(pl.Int64).alias("incidents"),
-    )
-    waits = _waits(rows, keys, scope)
-    share = pl.col("alerts") / max(rows.height, 1)
-    return counted.join(waits, on=keys, how="left").with_columns(
-        share.alias("share"), (pl.col("alerts") / scope.days if scope.days else pl.lit(None, pl.Float64)).alias("per_day")
+        pl.col("acted_at").null_count().cast(pl.Int64).alias("untouched"),
+        "waited", pl.col("acted_at").is_not_null().alias("acted"),
     )  # fmt: skip
+    share = pl.col("alerts") / max(rows.height, 1)
+    return counted.with_columns(
+        _medians(counted), share.alias("share"),
+        (pl.col("alerts") / scope.days if scope.days else pl.lit(None, pl.Float64)).alias("per_day"),
+    ).drop("waited", "acted")  # fmt: skip
 
 
-def _waits(rows: pl.DataFrame, keys: list[str], scope: Scope) -> pl.DataFrame:
+def _medians(counted: pl.DataFrame) -> pl.Series:
     """Return the median wait of each rule until a person acted; null where fewer than half were acted on."""
-    end = pl.coalesce("acted_at", pl.lit(scope.as_of, TIME))
-    waited = ((end - pl.col("created_at")).dt.total_microseconds() / MINUTE_US).clip(0)
-    ordered = rows.select(*keys, waited.alias("waited"), pl.col("acted_at").is_not_null().alias("acted")).sort(keys)
-    groups = ordered.group_by(keys, maintain_order=True).agg(pl.len())
-    ends = np.cumsum(groups["len"].to_numpy()).tolist()
-    times, acted = ordered["waited"].to_numpy(), ordered["acted"].to_numpy()
-    medians = [
-        kaplan_meier(times[low:high], acted[low:high]).quantile(0.5)[0]
-        for low, high in zip([0, *ends[:-1]], ends, strict=True)
-    ]
-    known = pl.Series("median_wait_minutes", [m if math.isfinite(m) else None for m in medians], dtype=pl.Float64)
-    return groups.select(*keys, known)
+    found = []
+    for waited, acted in zip(counted["waited"], counted["acted"], strict=True):
+        median = kaplan_meier(waited.to_numpy(), acted.to_numpy()).quantile(0.5)[0]
+        found.append(median if math.isfinite(median) else None)
+    return pl.Series("median_wait_minutes", found, dtype=pl.Float64)
 
 
 def _against(
