@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from tocsin.lifecycle.frames import TIME, empty_history, fit_frame
@@ -121,15 +122,20 @@ class History:
 
         ``alert`` (UInt32) is the alert's row in ``alerts``; ``created_at`` is its own.
         """
-        numbered = self.alerts.select("alert_id", "created_at").with_row_index("alert")
         kept = self.activities
         retracted = kept.filter(pl.col("type") == "retracted")
         if retracted.height:
             kept = kept.filter(
                 ~pl.col("key").is_in(retracted["value"].drop_nulls().implode()), pl.col("type") != "retracted"
             )
-        joined = kept.with_row_index("@learnt").join(numbered, on="alert_id", how="inner")
-        return joined.sort("alert", "at", "@learnt").drop("@learnt", "alert_id")
+        numbered = self.alerts.select("alert_id").with_row_index("alert")
+        alert = kept.select("alert_id").join(numbered, on="alert_id", how="left", maintain_order="left")["alert"]
+        if alert.null_count():
+            kept, alert = kept.filter(alert.is_not_null()), alert.drop_nulls()
+        # Stable, so that what happened in one moment stays in the order of learning; and the wide rows move only once.
+        order = np.lexsort((kept["at"].to_physical().to_numpy(), alert.to_numpy()))
+        alert = alert[order]
+        return kept.drop("alert_id")[order].with_columns(alert, self.alerts["created_at"].gather(alert))
 
     @cached_property
     def current(self) -> pl.DataFrame:

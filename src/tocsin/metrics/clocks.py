@@ -158,30 +158,41 @@ def parse_clocks(text: str, where: str = "clocks") -> dict[str, Clock]:
             raise MetricError(
                 f'{where}: "{name}" is not of a clock file.{did_you_mean(name, ["clock"])} Write [clock.ID].'
             )
-    return {key: _clock(key, value, where) for key, value in told.get("clock", {}).items()}
+    clocks = told.get("clock", {})
+    if not isinstance(clocks, dict):
+        raise MetricError(f"{where}: write [clock.ID], and below it a line for each of its keys.")
+    return {key: _clock(key, value, where) for key, value in clocks.items()}
 
 
 def _clock(key: str, told: Any, where: str) -> Clock:
     known = [f.name for f in fields(Clock) if f.name != "id"]
     if not isinstance(told, dict):
-        raise MetricError(f"{where}: write [clock.{key}] and below it a line for each of its keys.")
+        raise MetricError(f"{where}: write [clock.{key}], and below it a line for each of its keys.")
     for name in told:
         if name not in known:
             raise MetricError(f'{where}: clock {key} has no key "{name}".{did_you_mean(name, known)}')
     if "end" not in told:
         raise MetricError(f'{where}: clock {key} needs end, for example end = ["assigned", "closed"].')
     made = {"title": key, **told}
-    made["end"] = _words(made["end"])
-    made["actors"] = () if made.get("actors") == "any" else _words(made.get("actors", "human"))
-    made["only"] = {column: _words(values) for column, values in made.get("only", {}).items()}
+    only = made.get("only", {})
+    if not isinstance(only, dict):
+        raise MetricError(f'{where}: clock {key}: only is a table, as in only = {{ severity = ["high", "critical"] }}.')
+    made["end"] = _words(made["end"], f"{where}: clock {key}: end")
+    made["actors"] = (
+        () if made.get("actors") == "any" else _words(made.get("actors", "human"), f"{where}: clock {key}: actors")
+    )
+    made["only"] = {column: _words(values, f"{where}: clock {key}: only") for column, values in only.items()}
     try:
         return Clock(key, **made)
     except MetricError as error:
         raise MetricError(f"{where}: {error}") from None
 
 
-def _words(told: Any) -> tuple[str, ...]:
-    return (told,) if isinstance(told, str) else tuple(str(word) for word in told)
+def _words(told: Any, where: str) -> tuple[str, ...]:
+    words = [told] if isinstance(told, str) else told
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise MetricError(f'{where} is a word or a list of words, such as ["assigned", "closed"].')
+    return tuple(words)
 
 
 @cache
@@ -305,7 +316,8 @@ def _ends(scope: Scope, clock: Clock, start: Int64s) -> Int64s:
     events = scope.history.events.select("alert", "at", "type", "actor_kind").with_row_index("row")
     ending = events.filter(pl.col("type").is_in(clock.end) & by)
     if clock.start in ACTIVITIES:  # what ended before it began was the end of something else
-        ending = ending.filter(pl.Series(_us(ending["at"]) >= start[ending["alert"].to_numpy()]))
+        begun = start[ending["alert"].to_numpy()]
+        ending = ending.filter(pl.Series((begun != NEVER) & (_us(ending["at"]) >= begun)))
     alert, at = ending["alert"].to_numpy(), _us(ending["at"])
     if clock.pick == "earliest":
         return _pick(alert, at, len(start))

@@ -15,7 +15,7 @@ import polars as pl
 
 from tocsin.calendars import DAY, HOUR, clock_offsets, instant_us, moment
 from tocsin.errors import SourceError
-from tocsin.lifecycle.frames import TIME, digest, fit_frame
+from tocsin.lifecycle.frames import JOURNAL, TIME, digest, fit_frame
 from tocsin.sources.simulate.population import Purpose, stream
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _alerts(
 def _zipf(draw: np.random.Generator, kinds: int, n: int) -> Int64s:
     """Return so many numbers below ``kinds``, the low ones far more often: repeat offenders."""
     edges = np.cumsum(np.arange(1, kinds + 1) ** -ZIPF)
-    return np.searchsorted(edges, draw.random(n) * edges[-1]).clip(max=kinds - 1)
+    return np.minimum(np.searchsorted(edges, draw.random(n) * edges[-1]), kinds - 1)
 
 
 def _journal(
@@ -222,5 +222,5 @@ def _journal(
         {"kind": "events", "name": vendor, "at": at, "until": at + timedelta(days=1), "number": 2_000.0 * n}
         for at, vendor, n in per_day.rows()
     ]
-    schema = {"kind": pl.String, "name": pl.String, "at": TIME, "until": TIME, "value": pl.String, "number": pl.Float64}
+    schema: dict[str, Any] = {name: JOURNAL[name] for name in ("kind", "name", "at", "until", "value", "number")}
     return fit_frame(pl.DataFrame(rows, schema=schema).with_columns(recorded_at="at"), "journal")

@@ -53,9 +53,10 @@ class Desk:
 
     analysts: how many; None: as many as ``utilisation`` needs. roster: hours as `WorkHours` reads them, and the share of the
     analysts who work them. handling_minutes: by severity, lognormal with ``handling_sigma``; true positives take
-    ``true_factor`` times as long. hold, hold_hours: how many wait for somebody outside, and how long. reopen,
-    reopen_hours: how many are opened again. mistaken: verdicts that are wrong. escalate, promote: how many true positives become part of
-    an investigation, and how many of these of an incident. look: how many alerts a query or look-up is recorded of.
+    ``true_factor`` times as long. notice_minutes: before an alert is seen in the queue, lognormal too. hold, hold_hours: how many
+    wait for somebody outside, and how long. reopen, reopen_hours: how many are opened again, and how long after.
+    mistaken: verdicts that are wrong. escalate, promote: how many judged true become part of an investigation, and how
+    many of these of an incident. look: of how many alerts a look-up is recorded.
     """
 
     analysts: int | None = None
@@ -64,6 +65,7 @@ class Desk:
     roster: tuple[tuple[str, float], ...] = ROSTER
     handling_minutes: Mapping[str, float] = field(default_factory=lambda: HANDLING)
     handling_sigma: float = 0.8
+    notice_minutes: float = 1.0
     true_factor: float = 2.0
     hold: float = 0.04
     hold_hours: float = 6.0
@@ -145,12 +147,15 @@ def triage(
     shifts, people = _shifts(desk, created, plan.work)
     rank = {severity: i for i, severity in enumerate(reversed(SEVERITIES))}
     urgency = frame["severity"].replace_strict(rank, return_dtype=pl.Int64).to_numpy()
-    spans = queue.serve(created, urgency, plan.work, plan.delay, shifts, people, np.int64(OVERTIME_MINUTES * MINUTE))
+    order = np.argsort(created + plan.notice, kind="stable")
+    seen, overtime = (created + plan.notice)[order], np.int64(OVERTIME_MINUTES * MINUTE)
+    spans = queue.serve(seen, urgency[order], plan.work[order], plan.delay[order], shifts, people, overtime)
+    spans[:, queue.ALERT] = order[spans[:, queue.ALERT]]
     end = until or moment(int(created[-1]) + DAY)
     journal = pl.concat([came.journal, _roster(shifts, end)])
     whole = History(frame, _activities(frame, created, plan, spans), journal=journal)
     first = np.full(frame.height, -1, np.int64)
-    first[spans[::-1, queue.ALERT]] = spans[::-1, queue.START]
+    first[spans[::-1, queue.ALERT]] = spans[::-1, queue.START]  # of several the one written last: the earliest
     waited = pl.Series(np.where(first < 0, np.nan, (first - created) / MINUTE)).fill_nan(None)
     truth = frame.select("alert_id").with_columns(true_minutes=waited, true_positive=pl.Series(plan.true))
     return SimulatedTriage(whole.as_of(end), whole, truth, _parameters(desk, seed, people, came.rules), came.truth)
@@ -160,6 +165,7 @@ def triage(
 class _Plan:
     """What each alert will be: its pieces of work and when they can begin, verdict, and which things happen to it."""
 
+    notice: Int64s
     work: Int64s
     delay: Int64s
     true: Bools
@@ -198,7 +204,9 @@ def _plan(draw: np.random.Generator, frame: pl.DataFrame, came: Arrivals, desk: 
     verdict = np.where(true ^ wrong, "true_positive", false)
     verdict = np.where(tests, "test", np.where(automated, "false_positive", verdict))
     escalated = (verdict == "true_positive") & (draw.random(n) < desk.escalate)
+    notice = np.exp(desk.handling_sigma * draw.standard_normal(n)) * desk.notice_minutes * MINUTE
     return _Plan(
+        notice.astype(np.int64),
         work, delay.astype(np.int64), true, verdict, kind, held, automated, draw.random(n) < desk.look, escalated,
         escalated & (draw.random(n) < desk.promote),
     )  # fmt: skip
