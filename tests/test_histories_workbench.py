@@ -9,20 +9,31 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from workbench_example import IDS, INSIDE, NOW
 
 from tocsin.errors import SourceError
 from tocsin.sources.histories import read_history
 
+pytest_plugins = ["workbench_fixtures"]
 EXPORT = (
     "Expel Alert ID,Severity,Alert Status,Insert At (T3),Time First Closed (T60)\n"
     "a-1,HIGH,CLOSED,2026-10-01T10:00:00.000Z,2026-10-01T11:00:00.000Z\n"
     "a-2,LOW,NEW,2026-10-02T10:00:00.000Z,\n"
 )
 MANIFEST = {
-    "format": 1, "source": "expel-workbench", "complete": True,
-    "asked": {"url": "https://x", "since": "2026-10-01", "until": "2026-10-08", "zone": "UTC", "from": "2026-10-01T00:00:00Z", "to": "2026-10-08T00:00:00Z"},
+    "format": 1,
+    "source": "expel-workbench",
+    "complete": True,
+    "asked": {
+        "url": "https://x",
+        "since": "2026-10-01",
+        "until": "2026-10-08",
+        "zone": "UTC",
+        "from": "2026-10-01T00:00:00Z",
+        "to": "2026-10-08T00:00:00Z",
+    },
     "files": {"export.csv": {"asked_at": "2026-10-09T00:00:00Z", "sha256": ""}},
-}  # fmt: skip
+}
 SEEN_AT = datetime(2026, 10, 9, tzinfo=UTC)
 
 
@@ -59,12 +70,28 @@ def folder(tmp_path: Path) -> Path:
         ("PROCESS_MD5", "00ff"),
         ("URL", None),
     ]
-    pack(tmp_path / "details/000001.jsonl.gz", [
-        {"id": "a-1", "evidence": [{"attributes": {"evidence_type": t, "evidence": v}} for t, v in evidence],
-         "vendor_alerts": [{"attributes": {"evidence_summary": [{"device": {"os": {"name": "Debian 13", "family": "x"}}}, {"cos.name": "no"}]}},
-                           {"attributes": {"evidence_summary": None}}, {"attributes": 7}]},
-        {"id": "a-2", "evidence": [], "vendor_alerts": []},
-    ])  # fmt: skip
+    pack(
+        tmp_path / "details/000001.jsonl.gz",
+        [
+            {
+                "id": "a-1",
+                "evidence": [{"attributes": {"evidence_type": t, "evidence": v}} for t, v in evidence],
+                "vendor_alerts": [
+                    {
+                        "attributes": {
+                            "evidence_summary": [
+                                {"device": {"os": {"name": "Debian 13", "family": "x"}}},
+                                {"cos.name": "no"},
+                            ]
+                        }
+                    },
+                    {"attributes": {"evidence_summary": None}},
+                    {"attributes": 7},
+                ],
+            },
+            {"id": "a-2", "evidence": [], "vendor_alerts": []},
+        ],
+    )
     return tmp_path
 
 
@@ -78,9 +105,12 @@ def test_a_fetched_folder_is_one_history_seen_from_when_it_was_fetched(folder: P
     ]  # fmt: skip
     assert history.current["state_since"][2] == datetime(2026, 10, 3, 12, tzinfo=UTC)
     assert history.observables.select("alert", "kind", "role", "value").rows() == [
-        (0, "host", None, "pc1"), (0, "ip", "source", "192.0.2.7"), (0, "user", "destination", "corp\\ann"), (0, "process_md5", None, "00ff"),
+        (0, "host", None, "pc1"),
+        (0, "ip", "source", "192.0.2.7"),
+        (0, "user", "destination", "corp\\ann"),
+        (0, "process_md5", None, "00ff"),
         (0, "os", None, "Debian 13"),
-    ]  # fmt: skip
+    ]
     assert history.activities.filter(type="enriched").select("at", "recorded_at", "actor_kind").rows() == [
         (datetime(2026, 10, 1, 10, tzinfo=UTC), SEEN_AT, "import")
     ]
@@ -125,3 +155,22 @@ def test_a_folder_without_its_export_says_what_to_do(folder: Path) -> None:
     (folder / "manifest.json").write_text("{")
     with pytest.raises(SourceError):
         read_history(folder)
+
+
+def test_what_a_fetch_keeps_is_read_whole(fetch) -> None:
+    read = read_history(fetch().folder)
+    history = read.history
+    assert sorted(history.alerts["external_id"]) == sorted(IDS)
+    assert history.at == NOW
+    states = {"NEW": "new", "IN_PROGRESS": "in_progress", "CLOSED": "closed"}
+    expected = {
+        a["id"]: (states[a["csv"]["Alert Status"]], a["attributes"]["expel_name"], bool(a["evidence"])) for a in INSIDE
+    }
+    seen = set(history.observables.filter(pl.col("kind") != "os")["alert"])
+    found = history.current.select("alert", "external_id", "state", "title").rows()
+    assert {i: (state, title, n in seen) for n, i, state, title in found} == expected
+    assert history.journal["kind"].to_list() == ["covered"]
+    assert history.alerts["is_test"].sum() == sum(
+        a["csv"]["Severity"] in ("TESTING", "TUNING") or a["csv"]["Close Reason"] in ("TESTING", "PHISHING_SIMULATION")
+        for a in INSIDE
+    )
