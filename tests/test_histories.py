@@ -97,12 +97,14 @@ def test_reading_the_same_file_twice_says_the_same_with_the_same_keys(rows: list
     assert first.history.activities["key"].is_unique().all()
 
 
-GOLDEN = f"""\ufeffseverity,{oracle.ID.upper()},ALERT STATUS,"{oracle.CREATED}",{oracle.T4},{oracle.NAME},{oracle.T60},{oracle.T6},Close Reason,Extra,Expel Alert Name
-HIGH,a-1,CLOSED,2026-10-05T09:00:00.000Z,2026-10-05T09:05:00.000Z,analyst-01,2026-10-05T09:30:00.000Z,2026-10-05T11:00:00.000Z,TRUE_POSITIVE,x,"Shell, encoded"
-TESTING,a-2,CLOSED,2026-10-05T10:00:00+02:00,,,2026-10-05T09:00:01Z,2026-10-05T09:00:01Z,TESTING,y,"two
-lines"
-LOW,a-3,NEW,2026-10-06T00:00:00Z,,,,,,z,"=cmd|'/c calc'!A1"
-"""
+GOLDEN = (
+    f'\ufeffseverity,{oracle.ID.upper()},ALERT STATUS,"{oracle.CREATED}",{oracle.T4},{oracle.NAME},{oracle.T60},{oracle.T6},'
+    "Close Reason,Extra,Expel Alert Name\n"
+    "HIGH,a-1,CLOSED,2026-10-05T09:00:00.000Z,2026-10-05T09:05:00.000Z,analyst-01,2026-10-05T09:30:00.000Z,"
+    '2026-10-05T11:00:00.000Z,TRUE_POSITIVE,x,"Shell, encoded"\n'
+    'TESTING,a-2,CLOSED,2026-10-05T10:00:00+02:00,,,2026-10-05T09:00:01Z,2026-10-05T09:00:01Z,TESTING,y,"two\nlines"\n'
+    "LOW,a-3,NEW,2026-10-06T00:00:00Z,,,,,,z,\"=cmd|'/c calc'!A1\"\n"
+)
 
 
 def test_a_small_export_gives_these_alerts_whatever_the_order_and_case_of_its_columns(tmp_path: Path) -> None:
@@ -110,11 +112,13 @@ def test_a_small_export_gives_these_alerts_whatever_the_order_and_case_of_its_co
     file.write_text(GOLDEN, encoding="utf-8")
     read = read_history(file, as_of=AS_OF)
     assert read.mapping.name == "expel-metrics"
-    assert read.history.current.select("external_id", "severity", "state", "verdict", "assignee", "reopened", "is_test", "title", "history").rows() == [
+    assert read.history.current.select(
+        "external_id", "severity", "state", "verdict", "assignee", "reopened", "is_test", "title", "history"
+    ).rows() == [
         ("a-1", "high", "closed", "true_positive", "analyst-01", 1, False, "Shell, encoded", "summary"),
         ("a-2", "unknown", "closed", "test", None, 0, True, "two\nlines", "summary"),
         ("a-3", "low", "new", "unjudged", None, 0, False, "=cmd|'/c calc'!A1", "summary"),
-    ]  # fmt: skip
+    ]
     assert read.history.alerts["created_at"][1] == datetime(2026, 10, 5, 8, tzinfo=UTC)
     assert [(t, v, k) for _, t, v, k in told(read.history, "a-1")] == [
         ("assigned", "analyst-01", "human"), ("closed", "TRUE_POSITIVE", "human"), ("reopened", None, "human"),
@@ -202,6 +206,13 @@ def test_each_cleaning_rule_counts_what_it_caught_and_can_be_switched() -> None:
     assert all(rule.meaning for m in shipped_histories().values() for rule in (*m.cleaning, *BUILT_IN.values()))
 
 
+def test_the_page_tells_of_every_cleaning_rule_and_mapping() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "histories.md").read_text(encoding="utf-8")
+    rules = [name for m in shipped_histories().values() for name in (*BUILT_IN, *(rule.name for rule in m.cleaning))]
+    assert [name for name in (*rules, *shipped_histories()) if f"`{name}`" not in page] == []
+    assert all(f"| `{rule.name}` | {rule.action} |" in page for rule in BUILT_IN.values())
+
+
 def test_an_export_whose_span_is_known_says_that_its_feed_delivered() -> None:
     read = expel(expel_row(), since="2026-10-01", until="2026-12-01")
     row = read.history.journal.row(0, named=True)
@@ -284,14 +295,35 @@ def test_any_log_of_updates_reads_as_walking_through_it_row_by_row(rows: list[di
 
 
 def test_rows_of_sentinel_become_the_life_of_an_incident() -> None:
-    base = {"IncidentNumber": 7, "IncidentName": "g-7", "CreatedTime": "2026-10-05T09:00:00Z", "Severity": "High", "Title": "t", "Classification": "",
-            "ProviderName": "Azure Sentinel", "Owner": '{"assignedTo":null}', "ModifiedBy": "x"}  # fmt: skip
+    base = {
+        "IncidentNumber": 7,
+        "IncidentName": "g-7",
+        "CreatedTime": "2026-10-05T09:00:00Z",
+        "Severity": "High",
+        "Title": "t",
+        "Classification": "",
+        "ProviderName": "Azure Sentinel",
+        "Owner": '{"assignedTo":null}',
+        "ModifiedBy": "x",
+    }
     rows = [
         base | {"Status": "New", "LastModifiedTime": "2026-10-05T09:00:00Z"},
-        base | {"Status": "Active", "LastModifiedTime": "2026-10-05T09:10:00Z", "Owner": '{"assignedTo":"ann"}', "ModifiedBy": "ann"},
-        base | {"Status": "Closed", "LastModifiedTime": "2026-10-05T10:00:00Z", "Owner": '{"assignedTo":"ann"}', "Classification": "BenignPositive",
-                "ModifiedBy": "Automation rule 4"},
-    ]  # fmt: skip
+        base
+        | {
+            "Status": "Active",
+            "LastModifiedTime": "2026-10-05T09:10:00Z",
+            "Owner": '{"assignedTo":"ann"}',
+            "ModifiedBy": "ann",
+        },
+        base
+        | {
+            "Status": "Closed",
+            "LastModifiedTime": "2026-10-05T10:00:00Z",
+            "Owner": '{"assignedTo":"ann"}',
+            "Classification": "BenignPositive",
+            "ModifiedBy": "Automation rule 4",
+        },
+    ]
     history = read_history(pl.DataFrame(rows)).history
     alert_id = history.alerts["external_id"].item()
     assert [(t, v, k) for _, t, v, k in told(history, alert_id)] == [
@@ -304,9 +336,17 @@ def test_rows_of_sentinel_become_the_life_of_an_incident() -> None:
 def test_documents_of_kibana_are_read_with_and_without_their_wrapping_and_from_one_json_document(
     tmp_path: Path,
 ) -> None:
-    source = {"@timestamp": "2026-10-05T09:00:00Z", "kibana.alert.uuid": "k1", "kibana.alert.workflow_status": "closed", "kibana.alert.severity": "high",
-              "kibana.alert.workflow_status_updated_at": "2026-10-05T09:30:00Z", "kibana.alert.workflow_reason": "false_positive",
-              "kibana.alert.rule.name": "r", "host": {"name": ["pc1", "pc2"], "os": {"name": "Debian 13"}}, "source": {"ip": "192.0.2.7"}}  # fmt: skip
+    source = {
+        "@timestamp": "2026-10-05T09:00:00Z",
+        "kibana.alert.uuid": "k1",
+        "kibana.alert.workflow_status": "closed",
+        "kibana.alert.severity": "high",
+        "kibana.alert.workflow_status_updated_at": "2026-10-05T09:30:00Z",
+        "kibana.alert.workflow_reason": "false_positive",
+        "kibana.alert.rule.name": "r",
+        "host": {"name": ["pc1", "pc2"], "os": {"name": "Debian 13"}},
+        "source": {"ip": "192.0.2.7"},
+    }
     bare, wrapped, document = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.json"
     bare.write_text(json.dumps(source) + "\n")
     wrapped.write_text(json.dumps({"_id": "x", "_source": source}) + "\n")
@@ -315,8 +355,11 @@ def test_documents_of_kibana_are_read_with_and_without_their_wrapping_and_from_o
         history = read_history(file).history
         assert history.current.select("external_id", "state", "verdict").rows() == [("k1", "closed", "false_positive")]
         assert history.observables.select("kind", "role", "value").rows() == [
-            ("host", None, "pc1"), ("host", None, "pc2"), ("os", None, "Debian 13"), ("ip", "source", "192.0.2.7"),
-        ]  # fmt: skip
+            ("host", None, "pc1"),
+            ("host", None, "pc2"),
+            ("os", None, "Debian 13"),
+            ("ip", "source", "192.0.2.7"),
+        ]
 
 
 def test_alerts_of_thehive_have_their_times_in_milliseconds() -> None:
@@ -414,8 +457,14 @@ def test_a_proposed_mapping_reads_the_file_it_was_proposed_for(tocsin, tmp_path:
 
 def test_a_log_of_updates_is_recognised_as_one_when_a_mapping_is_proposed() -> None:
     rows = [
-        {"case": n // 3, "modified_time": stamp(n), "created": stamp(0), "status": ("Open", "In Progress", "Closed")[n % 3]} for n in range(9)
-    ]  # fmt: skip
+        {
+            "case": n // 3,
+            "modified_time": stamp(n),
+            "created": stamp(0),
+            "status": ("Open", "In Progress", "Closed")[n % 3],
+        }
+        for n in range(9)
+    ]
     proposal = propose_history_mapping(pl.DataFrame(rows).rename({"case": "case_id"}), name="log")
     assert proposal.mapping.shape == "updates"
     assert proposal.imported.history.current["state"].to_list() == ["closed"] * 3

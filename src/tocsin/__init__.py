@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tocsin.runners.rulefiles import check_rules, load_rules, test_rules
     from tocsin.runners.verify import verify
     from tocsin.sources import Events, read
+    from tocsin.sources.histories import Imported, read_history
     from tocsin.sources.simulate import Simulation, simulate
     from tocsin.tables import Table
 
@@ -75,6 +76,7 @@ _HOMES = {
     "runners.rulefiles": ("check_rules", "load_rules", "test_rules"),
     "runners.verify": ("verify",),
     "sources": ("Events", "read"),
+    "sources.histories": ("Imported", "read_history"),
     "sources.simulate": ("Simulation", "simulate"),
     "tables": ("Table",),
 }
@@ -83,12 +85,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Alerts", "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example",
-    "FirstSeen", "Grouping", "History", "Hours", "Idle", "LifecycleError", "MappingError", "Max", "Mean", "Min", "Previous",
-    "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
-    "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit",
-    "known", "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter",
-    "population", "prev", "read", "ref", "reference", "reports", "rules", "save_state", "score", "simulate", "stats", "test_rules",
-    "total", "value", "verify",
+    "FirstSeen", "Grouping", "History", "Hours", "Idle", "Imported", "LifecycleError", "MappingError", "Max", "Mean", "Min",
+    "Previous", "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
+    "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit", "known",
+    "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter", "population", "prev",
+    "read", "read_history", "ref", "reference", "reports", "rules", "save_state", "score", "simulate", "stats", "test_rules", "total",
+    "value", "verify",
 ]  # fmt: skip
 
 

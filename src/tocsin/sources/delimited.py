@@ -14,6 +14,7 @@ from typing import Final
 
 import polars as pl
 
+from tocsin.errors import SourceError
 from tocsin.sources.clean import Parsed
 from tocsin.sources.counting import count_byte
 from tocsin.sources.jsonl import shown
@@ -141,7 +142,11 @@ def read_header(head: bytes, separator: str) -> list[str]:
     """
     line = head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").strip("\r\n")
     names: list[str] = []
-    for number, raw in enumerate(next(csv.reader([line], delimiter=separator), []), 1):
+    try:
+        fields = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:  # carriage returns for newlines, or one endless field
+        raise SourceError(f"the first line is no header of a CSV file: {error}") from None
+    for number, raw in enumerate(fields, 1):
         name = raw.strip() or f"column_{number}"
         count = sum(n == name or n.startswith(f"{name}_") for n in names)
         names.append(name if name not in names else f"{name}_{count + 1}")

@@ -7,12 +7,8 @@ Layer: sources.
 from __future__ import annotations
 
 from tocsin.sources.histories.cleaning import BUILT_IN, CleaningRule
-from tocsin.sources.histories.mapping import (
-    HistoryMapping,
-    load_history_mapping,
-    parse_history_mapping,
-    shipped_histories,
-)
+from tocsin.sources.histories.mapping import HistoryMapping
+from tocsin.sources.histories.mapping_read import load_history_mapping, parse_history_mapping, shipped_histories
 from tocsin.sources.histories.propose import HistoryProposal, propose_history_mapping
 from tocsin.sources.histories.read import Imported, read_history
 

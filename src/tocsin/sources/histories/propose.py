@@ -21,8 +21,8 @@ from tocsin.sources.histories.mapping import (
     HistoryMapping,
     ObservableRule,
     fold,
-    recognise_history,
 )
+from tocsin.sources.histories.mapping_read import recognise_history
 from tocsin.sources.histories.raw import Rows, read_rows
 from tocsin.sources.histories.sheet import field_cell
 from tocsin.sources.mapping import ColumnRule

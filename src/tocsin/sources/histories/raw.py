@@ -90,10 +90,7 @@ def _parsed(source: Input, separator: str) -> Parsed:
             f'{source.name}: alerts are read from CSV, JSON lines or Parquet; if it is one of them, say so: format = "csv" under [history]'
         )
     mapping = Mapping(separator=separator)
-    try:
-        _, kinds = records.sample(source, mapping)
-    except ValueError as error:  # the csv module's: a header of one endless field
-        raise SourceError(f"{source.name}: its first line is no header: {error}") from None
+    _, kinds = records.sample(source, mapping)
     fields = Fields({n: fast_kind(k, "text") for n, k in kinds.items()}, dict.fromkeys(kinds, "text"), frozenset())
     return together([piece for chunk in records.records(source, fields, mapping) for piece in chunk])
 

@@ -15,7 +15,7 @@ from tocsin.errors import SourceError
 from tocsin.lifecycle import History
 from tocsin.sources.histories.alerts import activity_frame, alert_frame, settled, told_activities
 from tocsin.sources.histories.cleaning import choose
-from tocsin.sources.histories.mapping import HistoryMapping, load_history_mapping, recognise_history, shipped_histories
+from tocsin.sources.histories.mapping_read import load_history_mapping, recognise_history, shipped_histories
 from tocsin.sources.histories.raw import read_rows
 from tocsin.sources.histories.sheet import judge, make_sheet
 from tocsin.sources.histories.updates import split_updates
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from tocsin.sources.histories.cleaning import CleaningRule
+    from tocsin.sources.histories.mapping import HistoryMapping
     from tocsin.sources.histories.raw import Rows
     from tocsin.sources.histories.sheet import Sheet
 

@@ -19,7 +19,7 @@ from tocsin.errors import SourceError
 from tocsin.lifecycle import fit_frame
 from tocsin.lifecycle.frames import TIME, digest
 from tocsin.sources.clean import Parsed
-from tocsin.sources.histories.mapping import HistoryMapping, load_history_mapping
+from tocsin.sources.histories.mapping_read import load_history_mapping
 from tocsin.sources.histories.raw import Rows, read_rows
 from tocsin.sources.mapping import as_instant
 from tocsin.sources.times import parse_times
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from tocsin.sources.histories.mapping import HistoryMapping
     from tocsin.sources.histories.read import Imported
 
 MANIFEST: Final = "manifest.json"
