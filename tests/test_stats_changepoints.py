@@ -469,7 +469,7 @@ def test_noise_from_differences_hardly_sees_a_change_of_level() -> None:
     assert (variance, rho, inflation) == (
         pytest.approx(1.0, abs=0.15), pytest.approx(0.5, abs=0.08), pytest.approx(3.0, abs=0.7),
     )  # fmt: skip
-    variance, rho, _ = noise.from_residuals(x - np.where(np.arange(4_000) < 2_000, 0, 3), 2)
+    variance, rho, _ = noise.from_residuals(x - np.where(np.arange(4_000) < 2_000, 0, 3), 2, 1)
     assert (variance, rho) == (pytest.approx(1.0, abs=0.1), pytest.approx(0.5, abs=0.05))
 
 

@@ -21,7 +21,7 @@ from tocsin.stats.changepoints.noise import (
     residuals,
     squares_of,
 )
-from tocsin.stats.changepoints.search import DRIFTS, POISSON, best_cut, cost, segment, sums_of
+from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON, best_cut, cost, segment, sums_of
 from tocsin.stats.changepoints.season import REMOVED, first_factors, normalised, set_apart
 
 ROUNDS = 6
@@ -53,6 +53,22 @@ def _refit(y: Any, rate: Any, known: Any, place: Any, period: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _first_noise(values: Any, exposure: Any, r: Any) -> Any:
+    """Return the least noise of a level that differences, or residuals around the best single cut, speak for.
+
+    A lone step is a large share of the differences of a few values, and none of the residuals around it.
+    """
+    variance, first, inflation = from_most_differences(r)
+    at, _ = best_cut(sums_of(values, exposure), GAUSSIAN, 0, values.size, 3, np.inf)
+    if at > 0:
+        around, _ = residuals(values, exposure, GAUSSIAN, np.array([at]), np.inf)
+        lone, its_first, its_inflation = around_one_cut(around, 0)
+        if 0 < lone * its_inflation < variance * inflation:
+            return lone, its_first, its_inflation
+    return variance, first, inflation
+
+
+@njit(cache=True, nogil=True)
 def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any, effect: Any) -> Any:
     """Return the regimes of one series; ``penalty`` in units of the long-run variance, a cut.
 
@@ -70,7 +86,7 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
     exposure = factor[place] * known
     r, rate = residuals(values, exposure, kind, cuts, np.inf)
     noise = np.zeros((0, 2))
-    variance, first, inflation = from_differences(r) if kind == POISSON else from_most_differences(r)
+    variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r)
     floor = SMALLEST_DISPERSION if kind == POISSON else 1e-300
     for turn in range(ROUNDS):
         before, exposure = cuts, factor[place] * known
@@ -80,7 +96,7 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
         noise = squares_of(r)
         if period > 1:
             factor = _refit(values, rate, known, place, period)
-        variance, first, inflation = from_residuals(r, cuts.size + period)
+        variance, first, inflation = from_residuals(r, cuts.size + period, cuts.size)
         if turn > 0 and cuts.size == before.size and (cuts == before).all():
             break
     return Fit(cuts, factor, mark, max(variance, floor), first, inflation, values, exposure, rate)
