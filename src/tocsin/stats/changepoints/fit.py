@@ -25,6 +25,7 @@ from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON, best_cut
 from tocsin.stats.changepoints.season import REMOVED, first_factors, normalised, set_apart
 
 ROUNDS = 6
+ROUNDING = 1e-14  # of the sum of squares: cumulative sums know no smaller variance
 
 
 class Fit(NamedTuple):
@@ -53,11 +54,14 @@ def _refit(y: Any, rate: Any, known: Any, place: Any, period: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _first_noise(values: Any, exposure: Any, r: Any) -> Any:
+def _first_noise(values: Any, exposure: Any, r: Any, m: Any) -> Any:
     """Return the least noise of a level that differences, or residuals around the best single cut, speak for.
 
-    A lone step is a large share of the differences of a few values, and none of the residuals around it.
+    A lone step is a large share of the differences of a few values, and none of the residuals around it. A staircase of
+    nothing but runs of equal values, each long enough for a regime, has no noise.
     """
+    if _is_staircase(values, exposure, m):
+        return 0.0, 0.0, 1.0
     variance, first, inflation = from_most_differences(r)
     at, _ = best_cut(sums_of(values, exposure), GAUSSIAN, 0, values.size, 3, np.inf)
     if at > 0:
@@ -69,14 +73,31 @@ def _first_noise(values: Any, exposure: Any, r: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _is_staircase(values: Any, exposure: Any, m: Any) -> Any:
+    """Return whether every run of equal values is at least ``m`` (and 2) long."""
+    run, before = 0, np.nan
+    for t in range(values.size):
+        if exposure[t] > 0:
+            if values[t] == before:
+                run += 1
+            elif 0 < run < max(m, 2):
+                return False
+            else:
+                run, before = 1, values[t]
+    return run >= max(m, 2)
+
+
+@njit(cache=True, nogil=True)
 def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any, effect: Any) -> Any:
     """Return the regimes of one series; ``penalty`` in units of the long-run variance, a cut.
+
+    The season of counts is a factor, refitted here; that of levels was taken off before, and is counted only.
 
     The first search takes the noise from differences, which changes hardly touch; further ones from the residuals around
     the regimes found. Starting from residuals around no regime instead, every change would pass for autocorrelation.
     """
     n = y.size
-    factor = first_factors(y, place, period)
+    factor = first_factors(y, place, period) if kind == POISSON else np.ones(period)
     known = np.where(np.isnan(y), 0.0, 1.0)
     values, mark = set_apart(np.where(known > 0, y, 0.0), factor[place] * known, kind, m)
     for t in range(n):
@@ -86,15 +107,15 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
     exposure = factor[place] * known
     r, rate = residuals(values, exposure, kind, cuts, np.inf)
     noise = np.zeros((0, 2))
-    variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r)
-    floor = SMALLEST_DISPERSION if kind == POISSON else 1e-300
+    variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r, m)
+    floor = SMALLEST_DISPERSION if kind == POISSON else ROUNDING * (values**2).sum() + 1e-300
     for turn in range(ROUNDS):
         before, exposure = cuts, factor[place] * known
         scale = max(variance, floor) * inflation
         cuts = segment(sums_of(values, exposure), kind, m, scale, penalty, effect, noise)
         r, rate = residuals(values, exposure, kind, cuts, DRIFTS * penalty * scale)
         noise = squares_of(r)
-        if period > 1:
+        if period > 1 and kind == POISSON:
             factor = _refit(values, rate, known, place, period)
         variance, first, inflation = from_residuals(r, cuts.size + period, cuts.size)
         if turn > 0 and cuts.size == before.size and (cuts == before).all():
