@@ -144,7 +144,9 @@ def judge(values: Any, exposure: Any, kind: Any, cuts: Any, m: Any, scale: Any, 
 
 @njit(cache=True, nogil=True)
 def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> Any:
-    """Return the standardised range of the CUSUM, comparable with that of a Brownian bridge; NaN if nothing varies.
+    """Return the standardised range of the CUSUM, comparable with that of a Brownian bridge, and the autocorrelation.
+
+    The range is NaN if nothing varies.
 
     The noise is that around the best single cut, so that a change does not pass for autocorrelation. 1.1652 standard
     deviations make up for looking at n points instead of a continuum (Siegmund, "Sequential Analysis" (1985), section
@@ -154,7 +156,7 @@ def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> A
     ys, es = s[:, 0], s[:, 1]
     y, e = ys[n], es[n]
     if e <= 0 or (kind == POISSON and y <= 0):
-        return np.nan
+        return np.nan, 0.0
     rate, high, low, best, at, count = y / e, 0.0, 0.0, 0.0, -1, 0
     margin = max(5, n // 20)
     for k in range(1, n + 1):
@@ -170,7 +172,8 @@ def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> A
         cuts[0] = at
     r, _ = residuals(values, exposure, kind, cuts, np.inf)
     unit = rate if kind == POISSON else 1.0
-    variance, _, inflation = around_one_cut(r, parameters)
+    variance, first, inflation = around_one_cut(r, parameters)
     if variance <= 0 or count < 4:
-        return np.nan
-    return ((high - low) / math.sqrt(variance * inflation * unit) + 1.1652 * math.sqrt(e / count)) / math.sqrt(e)
+        return np.nan, 0.0
+    spread = math.sqrt(variance * inflation * unit)
+    return ((high - low) / spread + 1.1652 * math.sqrt(e / count)) / math.sqrt(e), first

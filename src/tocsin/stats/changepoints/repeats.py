@@ -65,9 +65,8 @@ def detrended(y: Floats, period: int) -> Floats:
 
 def _predicted(apart: Floats, period: int) -> float:
     """Return the share of squares that the other seasons' means take away from each season."""
-    x = np.full(-(-apart.size // period) * period, np.nan)
-    x[: apart.size] = apart
-    x = x.reshape(-1, period)
+    seasons = -(-apart.size // period)
+    x = np.append(apart, np.full(seasons * period - apart.size, np.nan)).reshape(seasons, period)
     known = np.isfinite(x)
     values = np.where(known, x, 0.0)
     others = known.sum(0) - known
