@@ -228,6 +228,22 @@ def test_a_series_turned_around_has_its_changes_turned_around(seed: int) -> None
     np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
 
 
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_counts_turned_around_have_their_changes_turned_around(seed: int) -> None:
+    y = np.random.default_rng(seed).poisson(np.repeat([20.0, 60.0, 25.0], 56)).astype(float)
+    forward, backward = cp.counts(y), cp.counts(y[::-1])
+    np.testing.assert_array_equal(forward.index, 168 - backward.index[::-1])
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_every_value_given_twice_has_its_changes_twice_as_late(seed: int) -> None:
+    y = np.random.default_rng(seed).normal(np.repeat([0.0, 9.0, 1.0], 40), 1)
+    for method in (cp.level, cp.binseg):
+        np.testing.assert_array_equal(method(np.repeat(y, 2)).index, 2 * method(y).index)
+
+
 def test_twice_as_many_of_everything_leave_the_changes_where_they_were() -> None:
     y = year(8, (200, 2.0))
     np.testing.assert_array_equal(cp.counts(y).index, cp.counts(2 * y).index)

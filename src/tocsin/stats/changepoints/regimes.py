@@ -91,7 +91,7 @@ def level_changes(
     may drift along a line, and ``factors`` are what each place in the ``season`` adds (of mean 0). Without a season given,
     that of the calendar is taken which predicts at least a quarter of what is no level, if any does (``repeats``); 1 is
     none. Adding a constant changes nothing, multiplying by one multiplies the rates, turning the series around turns the
-    changes around.
+    changes around. Source: lines as regimes, Bai and Perron, Econometrica 66 (1998), equation (1).
 
     Raises:
         StatisticsError: More than one dimension, infinite values, settings that make no sense.
