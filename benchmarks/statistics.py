@@ -86,6 +86,27 @@ def hits(years: int) -> dict[str, dict[str, float]]:
     return table
 
 
+def information_limit(years: int) -> dict[str, dict[str, float]]:
+    """Percent of planted changes within 7 days of where the likelihood is largest, and of where ``counts`` has them.
+
+    That likelihood knows what nobody knows: weekdays, both levels, the gamma's shape, and that there is one change.
+    """
+    at, table = np.array([made.change_day(seed) for seed in range(years)]), {}
+    mean = 20 * made.WEEK[np.arange(365) % 7]
+    for factor, shape in ((1.5, 15), (1.5, 10), (2.0, 10), (2.0, 3)):
+        y = np.array([made.soc_year(s, ((int(a), factor),), noise=f"nb{shape}") for s, a in enumerate(at)])
+        # log f(y; factor mean) - log f(y; mean) of negative binomials
+        gain = y * np.log(factor) - (y + shape) * np.log((shape + factor * mean) / (shape + mean))
+        after = np.cumsum(gain[:, ::-1], axis=1)[:, ::-1]
+        found = cp.batch(y, keep=1)
+        near = np.abs(found.index - at[found.series]) <= NEAR_DAYS
+        table[f"x{factor:g}, NB k={shape}"] = {
+            "oracle_percent": round(100 * float((np.abs(after.argmax(axis=1) - at) <= NEAR_DAYS).mean()), 1),
+            "counts_percent": round(100 * np.unique(found.series[near]).size / years, 1),
+        }
+    return table
+
+
 def delays(years: int) -> dict[str, dict[str, float]]:
     """Nights until a nightly run reports a change: median, 90 % quantile, percent never within 60."""
     table = {}
@@ -235,6 +256,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "false changes a year": false_changes(40 if few else 1_000),
         "percent of steady series with p_any < 0.05": false_alarms(40 if few else 2_000),
         "planted changes": hits(40 if few else 1_000),
+        "planted changes, at the limit": information_limit(40 if few else 2_000),
         "nights until reported": delays(4 if few else 100),
         "levels: F1, cover, changes": levels(4 if few else 100),
         "populations": populations(2 if few else 10),

@@ -128,7 +128,42 @@ def _rounded(rng: np.random.Generator) -> Series:
     return cuts, np.round(level + 0.3 * rng.normal(size=300))
 
 
+def _lone(n: int, size: float, rho: float = 0.0) -> Callable[[np.random.Generator], Series]:
+    """Return one step away from the ends of a few values."""
+
+    def made(rng: np.random.Generator) -> Series:
+        at = int(rng.integers(n // 4, n - n // 4))
+        return [at], autoregressive(rng, n, rho) + size * (np.arange(n) >= at)
+
+    return made
+
+
+def _passengers(rng: np.random.Generator) -> Series:
+    """Return months that grow, and their season with them, and lose 30 % at once."""
+    at, t = int(rng.integers(100, 400)), np.arange(468)
+    season = 1 + 0.15 * np.sin(2 * np.pi * t / 12) + 0.03 * rng.normal(size=468)
+    return [at], np.linspace(10, 40, 468) * season * np.where(t >= at, 0.7, 1)
+
+
+def _staircase(rng: np.random.Generator) -> Series:
+    cuts, level = steps(rng, 240, 5, 4, 12)
+    return cuts, np.round(3 * level) / 3
+
+
+def _kinks(rng: np.random.Generator) -> Series:
+    """Return years that grow, and stop growing, or start to."""
+    cuts, _ = steps(rng, 60, 1, 1, 15)
+    slope = rng.choice([-1, 1]) * np.where(np.arange(60) < cuts[0], 1, -rng.uniform(0.3, 1.2))
+    return cuts, np.cumsum(slope) + 1.5 * autoregressive(rng, 60, 0.6)
+
+
+def _jump_on_a_walk(rng: np.random.Generator) -> Series:
+    at = int(rng.integers(60, 200))
+    return [at], 0.15 * np.cumsum(rng.normal(size=247)) + 8 * (np.arange(247) >= at)
+
+
 LATER = np.arange(300) >= 150
+MONTHS = 2 * np.sin(2 * np.pi * np.arange(300) / 12)
 LEVELS: dict[str, Callable[[np.random.Generator], Series]] = {
     "no change": _noisy(200, 0, 1),
     "one step of 1 sd": _noisy(200, 1, 1),
@@ -155,6 +190,16 @@ LEVELS: dict[str, Callable[[np.random.Generator], Series]] = {
     "episode of 20": lambda r: ([140, 160], r.normal(size=300) + 3 * ((np.arange(300) // 20) == 7)),
     "a step every 10": lambda r: (list(range(10, 300, 10)), np.repeat(r.normal(0, 10, 30), 10) + r.normal(size=300)),
     "rounded, 2 steps": _rounded,
+    "15 values, one step of 6 sd": _lone(15, 6),
+    "40 values, AR(1) 0.4, one step of 4 sd": _lone(40, 4, 0.4),
+    "100 values, one step of 1.9 sd": _lone(100, 1.9),
+    "years, a kink": _kinks,
+    "months, 2 steps": _with(lambda r: MONTHS + 0.7 * r.normal(size=300), 2, 3),
+    "months that grow, a drop": _passengers,
+    "random walk, a jump": _jump_on_a_walk,
+    "random walk and noise, 2 jumps": _with(lambda r: 0.3 * np.cumsum(r.normal(size=300)) + r.normal(size=300), 2, 8),
+    "staircase without noise": _staircase,
+    "lognormal, 2 steps": _with(lambda r: np.exp(0.5 * r.normal(size=300)), 2, 2),
 }
 
 

@@ -19,6 +19,7 @@ from tocsin.stats import changepoints as cp
 from tocsin.stats import tails
 from tocsin.stats.changepoints import noise, search
 from tocsin.stats.changepoints.binseg import binseg
+from tocsin.stats.changepoints.repeats import period_of
 
 NAN = float("nan")
 WEEK = np.array([1.2, 1.25, 1.2, 1.15, 1.1, 0.55, 0.55])
@@ -227,6 +228,22 @@ def test_a_series_turned_around_has_its_changes_turned_around(seed: int) -> None
     np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
 
 
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_counts_turned_around_have_their_changes_turned_around(seed: int) -> None:
+    y = np.random.default_rng(seed).poisson(np.repeat([20.0, 60.0, 25.0], 56)).astype(float)
+    forward, backward = cp.counts(y), cp.counts(y[::-1])
+    np.testing.assert_array_equal(forward.index, 168 - backward.index[::-1])
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_every_value_given_twice_has_its_changes_twice_as_late(seed: int) -> None:
+    y = np.random.default_rng(seed).normal(np.repeat([0.0, 9.0, 1.0], 40), 1)
+    for method in (cp.level, cp.binseg):
+        np.testing.assert_array_equal(method(np.repeat(y, 2)).index, 2 * method(y).index)
+
+
 def test_twice_as_many_of_everything_leave_the_changes_where_they_were() -> None:
     y = year(8, (200, 2.0))
     np.testing.assert_array_equal(cp.counts(y).index, cp.counts(2 * y).index)
@@ -284,6 +301,71 @@ def test_no_series_is_too_odd_to_have_an_orderly_result(y: list[float], method: 
     assert found.means.size == len(found) + 1
     if method != "notebook":
         assert found.to_frame().height == (len(found) + 1 if y else 0)
+
+
+# --- levels of other kinds -------------------------------------------------------------------------------------------
+
+
+def test_a_staircase_without_noise_has_every_step_however_small() -> None:
+    level = [3.0, 3.1, 2.9, 50.0, 49.99, 50.0, -7.0, -7.3]
+    y = np.repeat(level, [4, 30, 3, 50, 20, 9, 5, 12])
+    assert cp.level(y).index.tolist() == [4, 34, 37, 87, 107, 116, 121]
+    y = np.concatenate([y[:60], [NAN], y[60:]])  # no data in between
+    assert cp.level(y).index.tolist() == [4, 34, 37, 88, 108, 117, 122]
+    assert len(cp.level(np.full(90, 0.1))) == 0
+
+
+def test_a_lone_step_in_a_few_values_does_not_pass_for_autocorrelation() -> None:
+    found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        at = int(rng.integers(5, 11))
+        index = cp.level(rng.normal(size=15) + 8 * (np.arange(15) >= at)).index.tolist()
+        found += index == [at]
+    assert found >= 58
+
+
+def test_what_a_level_repeats_with_the_calendar_is_taken_off_and_listed() -> None:
+    rng = np.random.default_rng(21)
+    months = 4 * np.sin(2 * np.pi * np.arange(12) / 12)
+    y = np.tile(months, 15) + np.where(np.arange(180) >= 100, 2.0, 0.0) + 0.7 * rng.normal(size=180)
+    found = cp.level(y)
+    assert found.index.tolist() == pytest.approx([100], abs=2)
+    assert found.factors == pytest.approx(months, abs=0.6)
+    assert found.factors.mean() == pytest.approx(0, abs=1e-9)
+    assert cp.level(y, season=12).index.tolist() == found.index.tolist()
+    assert len(cp.level(y, season=1)) == 0  # left in, months hide the change
+    assert any("seasonality" in w for w in cp.level(y[:30], season=12).warnings)
+
+
+@pytest.mark.parametrize("shape", ["noise", "step", "line", "walk", "zeros", "nothing"])
+def test_no_season_is_seen_where_there_is_none(shape: str) -> None:
+    seen = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = {
+            "noise": rng.normal(size=200), "step": rng.normal(size=200) + 9 * (np.arange(200) >= 77),
+            "line": np.arange(200.0), "walk": np.cumsum(rng.normal(size=200)), "zeros": np.zeros(200),
+            "nothing": np.full(200, NAN),
+        }[shape]  # fmt: skip
+        seen += period_of(x) != 1
+    assert seen <= 1
+
+
+def test_noise_that_grew_is_no_change_of_level() -> None:
+    later, false = np.arange(300) >= 150, 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        found = cp.level(rng.normal(size=300) * np.where(later, 3, 1))
+        false += len(found)
+        assert found.outliers.size <= 9
+    assert false <= 6
+
+
+def test_a_level_that_wanders_is_said_to_make_p_any_too_small() -> None:
+    for seed in range(40):
+        found = cp.counts(statistics_data.soc_year(seed, days=100, noise="wander0.8"))
+        assert found.p_any >= 0.05 or any("p_any" in w for w in found.warnings)
 
 
 # --- Taylor, binary segmentation, the notebook -----------------------------------------------------------------------
@@ -469,7 +551,7 @@ def test_noise_from_differences_hardly_sees_a_change_of_level() -> None:
     assert (variance, rho, inflation) == (
         pytest.approx(1.0, abs=0.15), pytest.approx(0.5, abs=0.08), pytest.approx(3.0, abs=0.7),
     )  # fmt: skip
-    variance, rho, _ = noise.from_residuals(x - np.where(np.arange(4_000) < 2_000, 0, 3), 2)
+    variance, rho, _ = noise.from_residuals(x - np.where(np.arange(4_000) < 2_000, 0, 3), 2, 1)
     assert (variance, rho) == (pytest.approx(1.0, abs=0.1), pytest.approx(0.5, abs=0.05))
 
 
@@ -504,6 +586,9 @@ def test_each_method_can_be_had_by_name_and_an_unknown_one_is_answered_with_the_
 def test_the_figures_of_the_docs_can_be_taken_again_on_few_series() -> None:
     assert set(statistics.false_changes(2)) == set(statistics_data.NULLS)
     assert statistics.hits(2)["x3"]["hit_percent"] == 100
+    limit = statistics.information_limit(20)["x2, NB k=3"]
+    assert 60 <= limit["counts_percent"] <= 100
+    assert 80 <= limit["oracle_percent"] <= 100
     table = statistics.levels(1)
     assert set(table) == {*statistics_data.LEVELS, "mean of all"}
     assert statistics.f1([50], [52]) == 1.0

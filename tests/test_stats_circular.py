@@ -87,6 +87,14 @@ def test_turning_everybodys_clock_changes_nothing_but_the_hours() -> None:
     np.testing.assert_array_equal(one.day, other.day)
 
 
+def test_people_may_be_numbered_anyhow() -> None:
+    who, day, hour, _ = people(5, 60, 10, 4.0)
+    names = np.random.default_rng(1).permutation(60)
+    one, other = (circular.shifts(w, day, hour, seed=1, method="analytic") for w in (who, names[who]))
+    np.testing.assert_allclose(other.p[names], one.p, rtol=1e-9)
+    np.testing.assert_array_equal(other.day[names], one.day)
+
+
 def test_the_order_of_events_changes_nothing_and_the_same_seed_gives_the_same_bits() -> None:
     who, day, hour, _ = people(6, 40, 10, 3.0)
     order = np.random.default_rng(0).permutation(who.size)

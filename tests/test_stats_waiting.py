@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_the_textbooks_remission_data_have_the_textbooks_numbers() -> None:
     assert test.chi_square == pytest.approx(16.79, abs=0.01)
     np.testing.assert_allclose(test.observed, [9, 21])
     np.testing.assert_allclose(test.expected, [19.25, 10.75], atol=0.005)
+
+
+@given(spans, st.randoms(use_true_random=False))
+def test_a_curve_knows_neither_order_nor_unit_and_seen_twice_only_its_interval_changes(
+    data: list[tuple[int, bool]], order: random.Random
+) -> None:
+    once = survival.kaplan_meier(*zip(*data, strict=True))
+    twice = [*data, *data]
+    order.shuffle(twice)
+    t, done = zip(*twice, strict=True)
+    again = survival.kaplan_meier(60 * np.array(t), done)
+    np.testing.assert_array_equal(again.times, 60 * once.times)
+    np.testing.assert_allclose(again.share, once.share, atol=1e-12)
+    np.testing.assert_array_equal(again.ended, 2 * once.ended)
+    np.testing.assert_allclose(2 * again.variance, once.variance, atol=1e-12)
 
 
 @given(spans, spans)

@@ -145,7 +145,8 @@ def population_mean(member: ArrayLike, values: ArrayLike, level: float = 0.95, *
     Unbiased whatever the distributions are, as long as nothing keeps values out. A mean over events is not: its 95 %
     interval covered the parameter in a fifth to a half of simulated populations. Where values below 1 cannot occur,
     use ``population_fit(support="truncated")`` (or "clamped"). Members with fewer than ``at_least`` values are left out;
-    the dispersion needs two of each.
+    the dispersion, (variance of means - mean of s^2 / n) / mean, needs two of each, and is 1 where members' own means are
+    Poisson. Source: the one-way random-effects estimate, Searle, Casella and McCulloch, "Variance Components" (1992), 3.6.
 
     Raises:
         StatisticsError: Fewer than two members, or arrays that do not fit.

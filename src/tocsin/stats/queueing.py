@@ -79,6 +79,10 @@ def erlang_c(servers: int, load: float) -> float:
 def queue(servers: int, arrivals_per_hour: float, handling_minutes: float, *, target_minutes: float = 0.0) -> Queue:
     """Return how a number of servers copes: the M/M/c queue, first come first served, nobody gives up.
 
+    Of load a = arrivals x handling on c servers, a share C(c, a) waits (``erlang_c``), on average C handling / (c - a), and
+    longer than t with chance C exp(-(c - a) t / handling). Source: Gross, Shortle, Thompson and Harris, "Fundamentals of
+    Queueing Theory" (2008), section 2.3.
+
     Raises:
         StatisticsError: Negative or infinite numbers, no handling time.
 

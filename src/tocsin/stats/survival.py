@@ -48,7 +48,11 @@ class Curve:
     level: float
 
     def at(self, times: ArrayLike) -> Floats:
-        """Return the share not over at any times; NaN beyond the longest duration while some are open."""
+        """Return the share not over at any times; NaN beyond the longest duration while some are open.
+
+        >>> kaplan_meier([2, 4, 6], [True, True, False]).at([0, 4, 7]).round(2).tolist()
+        [1.0, 0.33, nan]
+        """
         t = np.asarray(times, np.float64)
         shares = np.concatenate([[1.0], self.share])[np.searchsorted(self.times, t, "right")]
         return np.where((t > self.last) & (shares > 0), np.nan, shares)
@@ -58,6 +62,9 @@ class Curve:
 
         The interval holds the times at which the interval of the curve contains 1 - q: Brookmeyer and Crowley,
         Biometrics 38 (1982).
+
+        >>> kaplan_meier([2, 4, 6], [True, True, False]).quantile(0.5)
+        (4.0, 2.0, inf)
         """
         if not 0 < q < 1:
             raise StatisticsError(f"A quantile lies between 0 and 1, such as 0.5 for the median; this is {q}.")
@@ -72,6 +79,9 @@ class Curve:
 
         ``until`` is the longest duration if left out. Always finite, open alerts or not. Source: Irwin, J. Hygiene 47
         (1949); variance as in Klein and Moeschberger, "Survival Analysis" (2003), equation (4.5.2).
+
+        >>> round(kaplan_meier([2, 4, 6], [True, True, False]).restricted_mean()[0], 2)
+        4.0
         """
         end = self.last if until is None else float(until)
         if not 0 <= end <= self.last and not (self.share.size and self.share[-1] == 0):

@@ -17,7 +17,7 @@ from numba import njit
 
 from tocsin.errors import StatisticsError
 from tocsin.stats.changepoints.fit import fit_series, judge
-from tocsin.stats.changepoints.noise import LARGEST_DECAY
+from tocsin.stats.changepoints.noise import largest_decay
 from tocsin.stats.changepoints.regimes import cost_of_a_cut
 from tocsin.stats.changepoints.search import POISSON
 from tocsin.stats.changepoints.season import first_factors
@@ -236,7 +236,7 @@ def _wander(y: Any, place: Any, period: Any) -> Any:
     if one <= 0 or twos == 0:
         return np.nan
     one, two = one / ones, two / twos
-    rho = min(max(two / one - 1, 0.0), LARGEST_DECAY)
+    rho = min(max(two / one - 1, 0.0), largest_decay(n))
     noise = one / 2 * (1 + rho) / (1 - rho) ** 2 * total / known
     return ((high - low) / math.sqrt(noise) + 1.1652 * math.sqrt(known / n)) / math.sqrt(known)
 

@@ -160,7 +160,7 @@ def _p_value(x: Floats, settings: Settings, number: int) -> float:
         reached = _permuted(centred, settings.permutations, stream(settings.key, number))
         return float(reached + 1) / (settings.permutations + 1)
     if settings.autocorrelated:
-        statistic = range_statistic(centred, np.ones(x.size), GAUSSIAN, 0)
+        statistic, _ = range_statistic(centred, np.ones(x.size), GAUSSIAN, 0)
         return float(kuiper(statistic)) if np.isfinite(statistic) else 1.0
     return float(kuiper((_range(centred) / x.std(ddof=1) + 1.1652) / math.sqrt(x.size)))
 

@@ -21,10 +21,11 @@ from tocsin.stats.changepoints.noise import (
     residuals,
     squares_of,
 )
-from tocsin.stats.changepoints.search import DRIFTS, POISSON, best_cut, cost, segment, sums_of
+from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON, best_cut, cost, segment, sums_of
 from tocsin.stats.changepoints.season import REMOVED, first_factors, normalised, set_apart
 
 ROUNDS = 6
+ROUNDING = 1e-14  # of the sum of squares: cumulative sums know no smaller variance
 
 
 class Fit(NamedTuple):
@@ -53,14 +54,50 @@ def _refit(y: Any, rate: Any, known: Any, place: Any, period: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _first_noise(values: Any, exposure: Any, r: Any, m: Any) -> Any:
+    """Return the least noise of a level that differences, or residuals around the best single cut, speak for.
+
+    A lone step is a large share of the differences of a few values, and none of the residuals around it. A staircase of
+    nothing but runs of equal values, each long enough for a regime, has no noise.
+    """
+    if _is_staircase(values, exposure, m):
+        return 0.0, 0.0, 1.0
+    variance, first, inflation = from_most_differences(r)
+    at, _ = best_cut(sums_of(values, exposure), GAUSSIAN, 0, values.size, 3, np.inf)
+    if at > 0:
+        around, _ = residuals(values, exposure, GAUSSIAN, np.array([at]), np.inf)
+        lone, its_first, its_inflation = around_one_cut(around, 0)
+        if 0 < lone * its_inflation < variance * inflation:
+            return lone, its_first, its_inflation
+    return variance, first, inflation
+
+
+@njit(cache=True, nogil=True)
+def _is_staircase(values: Any, exposure: Any, m: Any) -> Any:
+    """Return whether every run of equal values is at least ``m`` (and 2) long."""
+    run, before = 0, np.nan
+    for t in range(values.size):
+        if exposure[t] > 0:
+            if values[t] == before:
+                run += 1
+            elif 0 < run < max(m, 2):
+                return False
+            else:
+                run, before = 1, values[t]
+    return run >= max(m, 2)
+
+
+@njit(cache=True, nogil=True)
 def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any, effect: Any) -> Any:
     """Return the regimes of one series; ``penalty`` in units of the long-run variance, a cut.
+
+    The season of counts is a factor, refitted here; that of levels was taken off before, and is counted only.
 
     The first search takes the noise from differences, which changes hardly touch; further ones from the residuals around
     the regimes found. Starting from residuals around no regime instead, every change would pass for autocorrelation.
     """
     n = y.size
-    factor = first_factors(y, place, period)
+    factor = first_factors(y, place, period) if kind == POISSON else np.ones(period)
     known = np.where(np.isnan(y), 0.0, 1.0)
     values, mark = set_apart(np.where(known > 0, y, 0.0), factor[place] * known, kind, m)
     for t in range(n):
@@ -70,17 +107,17 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
     exposure = factor[place] * known
     r, rate = residuals(values, exposure, kind, cuts, np.inf)
     noise = np.zeros((0, 2))
-    variance, first, inflation = from_differences(r) if kind == POISSON else from_most_differences(r)
-    floor = SMALLEST_DISPERSION if kind == POISSON else 1e-300
+    variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r, m)
+    floor = SMALLEST_DISPERSION if kind == POISSON else ROUNDING * (values**2).sum() + 1e-300
     for turn in range(ROUNDS):
         before, exposure = cuts, factor[place] * known
         scale = max(variance, floor) * inflation
         cuts = segment(sums_of(values, exposure), kind, m, scale, penalty, effect, noise)
         r, rate = residuals(values, exposure, kind, cuts, DRIFTS * penalty * scale)
         noise = squares_of(r)
-        if period > 1:
+        if period > 1 and kind == POISSON:
             factor = _refit(values, rate, known, place, period)
-        variance, first, inflation = from_residuals(r, cuts.size + period)
+        variance, first, inflation = from_residuals(r, cuts.size + period, cuts.size)
         if turn > 0 and cuts.size == before.size and (cuts == before).all():
             break
     return Fit(cuts, factor, mark, max(variance, floor), first, inflation, values, exposure, rate)
@@ -107,7 +144,9 @@ def judge(values: Any, exposure: Any, kind: Any, cuts: Any, m: Any, scale: Any, 
 
 @njit(cache=True, nogil=True)
 def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> Any:
-    """Return the standardised range of the CUSUM, comparable with that of a Brownian bridge; NaN if nothing varies.
+    """Return the standardised range of the CUSUM, comparable with that of a Brownian bridge, and the autocorrelation.
+
+    The range is NaN if nothing varies.
 
     The noise is that around the best single cut, so that a change does not pass for autocorrelation. 1.1652 standard
     deviations make up for looking at n points instead of a continuum (Siegmund, "Sequential Analysis" (1985), section
@@ -117,7 +156,7 @@ def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> A
     ys, es = s[:, 0], s[:, 1]
     y, e = ys[n], es[n]
     if e <= 0 or (kind == POISSON and y <= 0):
-        return np.nan
+        return np.nan, 0.0
     rate, high, low, best, at, count = y / e, 0.0, 0.0, 0.0, -1, 0
     margin = max(5, n // 20)
     for k in range(1, n + 1):
@@ -133,7 +172,8 @@ def range_statistic(values: Any, exposure: Any, kind: Any, parameters: Any) -> A
         cuts[0] = at
     r, _ = residuals(values, exposure, kind, cuts, np.inf)
     unit = rate if kind == POISSON else 1.0
-    variance, _, inflation = around_one_cut(r, parameters)
+    variance, first, inflation = around_one_cut(r, parameters)
     if variance <= 0 or count < 4:
-        return np.nan
-    return ((high - low) / math.sqrt(variance * inflation * unit) + 1.1652 * math.sqrt(e / count)) / math.sqrt(e)
+        return np.nan, 0.0
+    spread = math.sqrt(variance * inflation * unit)
+    return ((high - low) / spread + 1.1652 * math.sqrt(e / count)) / math.sqrt(e), first

@@ -18,8 +18,9 @@ from numba import njit
 from tocsin.stats.changepoints.search import POISSON, slope_of, sums_of
 
 SMALLEST_DISPERSION = 0.1
-LARGEST_DECAY = 0.9
+MEMORY = 10  # values: neighbours alike over more than a tenth of a series cannot be told from changes of its level
 NEGLIGIBLE = 0.03
+CHOSEN = 2.0  # over n, times the correlation, for each cut: it was chosen to fit, and fits more than it should
 UNSURE = 8.0  # over n: a few values show correlations that are not there, and a search has to begin somewhere
 
 
@@ -74,12 +75,18 @@ def _products(r: Any, lag: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def from_residuals(r: Any, parameters: Any) -> Any:
+def largest_decay(n: Any) -> Any:
+    """Return the largest autocorrelation that n values can show."""
+    return max(1 - MEMORY / n, 0.3)
+
+
+@njit(cache=True, nogil=True)
+def from_residuals(r: Any, parameters: Any, chosen: Any) -> Any:
     """Return variance, lag-one autocorrelation and inflation (1 + 2 sum of correlations) of residuals.
 
     Correlations fall off geometrically from the first, at the rate of the second to the first: exact for an AR(1), and
     for one seen through independent noise, as counts of a wandering intensity are. Each fitted parameter pulls a
-    correlation down by about 1/n; that is given back.
+    correlation down by about 1/n, and a chosen cut by more; that is given back.
     """
     n, squares = 0, 0.0
     for t in range(r.size):
@@ -88,14 +95,15 @@ def from_residuals(r: Any, parameters: Any) -> Any:
             squares += r[t] * r[t]
     if n == 0 or squares <= 0:
         return 0.0, 0.0, 1.0
-    variance, back = squares / max(n - parameters, 1), parameters / n
-    first = max(_products(r, 1) * n / squares + back, 0.0)
-    second = max(_products(r, 2) * n / squares + back, 0.0)
+    variance, most = squares / max(n - parameters, 1), largest_decay(n)
+    back, again = parameters / n, 1 + CHOSEN * chosen / n
+    first = max(_products(r, 1) * n / squares * again + back, 0.0)
+    second = max(_products(r, 2) * n / squares * again + back, 0.0)
     if first < max(NEGLIGIBLE, 1 / math.sqrt(n)):
         return variance, first, 1 + 2 * first
-    first = min(first, LARGEST_DECAY)
+    first = min(first, most)
     sure = first > 2.5 / math.sqrt(n)  # else the rate is that of an AR(1): two uncertain numbers make a wild ratio
-    decay = min(max(second / first, first), LARGEST_DECAY) if sure else first
+    decay = min(max(second / first, first), most) if sure else first
     return variance, first, 1 + 2 * first / (1 - decay)
 
 
@@ -115,7 +123,7 @@ def from_differences(r: Any) -> Any:
     if counts[2] == 0 or sums[1] <= 0:
         return 0.0, 0.0, 1.0
     one, two = sums[1] / counts[1], sums[2] / counts[2]
-    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), LARGEST_DECAY)
+    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), largest_decay(r.size))
     return one / 2 / (1 - first), first, (1 + first) / (1 - first)
 
 
@@ -151,7 +159,7 @@ def from_most_differences(r: Any) -> Any:
     one, two = _median_square(r, 1), _median_square(r, 2)
     if one <= 0:
         return variance, rho, inflation
-    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), LARGEST_DECAY)
+    first = min(max(two / one - 1 - UNSURE / r.size, 0.0), largest_decay(r.size))
     robust = one / 2 / (1 - first), first, (1 + first) / (1 - first)
     return robust if robust[0] * robust[2] < variance * inflation else (variance, rho, inflation)
 

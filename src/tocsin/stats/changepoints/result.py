@@ -31,9 +31,9 @@ class ChangePoints:
     (counts) or the difference (levels); ``level`` the pass in which Taylor's method found it (1 first), 1 elsewhere.
     Of the c + 1 regimes: ``means`` are means of all their values, outliers included, and ``rates`` their levels as fitted,
     season and outliers taken out. ``p_any`` is the chance that noise alone wanders as the whole series does.
-    ``outliers`` are places of values set apart, ``factors`` the season's (of mean 1), ``dispersion`` the variance of the
-    noise (of counts: over the mean), ``autocorrelation`` that of neighbouring values, ``warnings`` what to know before
-    believing any of it.
+    ``outliers`` are places of values set apart, ``factors`` the season's (of mean 1; of levels: what it adds, of mean 0),
+    ``dispersion`` the variance of the noise (of counts: over the mean), ``autocorrelation`` that of neighbouring values,
+    ``warnings`` what to know before believing any of it.
     """
 
     method: str

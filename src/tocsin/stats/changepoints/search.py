@@ -181,7 +181,10 @@ def settle(s: Any, kind: Any, cuts: Any, m: Any, penalty: Any, effect: Any, drif
                     cuts[i] = at
                     fresh[max(i - 1, 0) : i] = False
                     fresh[i + 1 : i + 2] = False
-                share[i] = gain / (penalty * _noisier(noise, max(low, cuts[i] - NEAR), min(high, cuts[i] + NEAR)))
+                noisier = 1.0
+                for near in (NEAR, 2 * NEAR, 4 * NEAR):
+                    noisier = max(noisier, _noisier(noise, max(low, cuts[i] - near), min(high, cuts[i] + near)))
+                share[i] = gain / (penalty * noisier)
                 if share[i] >= 1 and _size(s, kind, low, cuts[i], high) < effect:
                     share[i] = 0.0
             if share[i] < least:

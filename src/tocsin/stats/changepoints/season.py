@@ -17,6 +17,7 @@ from tocsin.stats.changepoints.search import POISSON
 SIDE = 7  # days on either side that say what is usual
 APART_SD = 4.0  # robust standard deviations
 FEW = 5
+AROUND = 20  # places: noise is judged in so many, and as many on either side
 ORDINARY, REMOVED, CAPPED = 0, 1, 2
 
 
@@ -88,14 +89,14 @@ def set_apart(y: Any, exposure: Any, kind: Any, m: Any) -> Any:
     n = y.size
     medians = _side_medians(y, exposure)
     fitted, mark = np.where(exposure > 0, y, 0.0), np.zeros(n, np.int8)
-    spread = _spread(y, exposure, medians, kind)
-    if spread <= 0:
+    spread = _spreads(y, exposure, medians, kind)
+    if spread[0] <= 0:
         return fitted, mark
     side = np.zeros(n, np.int8)
     for width in range(1, min(m, 3)):
         for t in range(n - width + 1):
             if not side[t : t + width].any():
-                side[t : t + width] = _beyond(y, exposure, medians, kind, t, width, spread)
+                side[t : t + width] = _beyond(y, exposure, medians, kind, t, width, spread[t])
     t = 0
     while t < n:
         end = t + 1
@@ -109,7 +110,7 @@ def set_apart(y: Any, exposure: Any, kind: Any, m: Any) -> Any:
                     continue
                 mark[i] = CAPPED
                 usual = (right if math.isnan(left) else left) * exposure[i]
-                unit = math.sqrt(spread * (max(usual, 1.0) if kind == POISSON else 1.0))
+                unit = math.sqrt(spread[i] * (max(usual, 1.0) if kind == POISSON else 1.0))
                 capped = usual + side[i] * APART_SD * unit
                 fitted[i] = max(capped, 0.0) if kind == POISSON else capped
         t = end
@@ -117,24 +118,36 @@ def set_apart(y: Any, exposure: Any, kind: Any, m: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _spread(y: Any, exposure: Any, medians: Any, kind: Any) -> Any:
-    """Return the robust variance around what is usual; of counts relative to the mean, and at least 1; 0 if unknown."""
+def _spreads(y: Any, exposure: Any, medians: Any, kind: Any) -> Any:
+    """Return the robust variance around what is usual at each place: that of all values, or more where it is noisier.
+
+    That of counts is relative to the mean, and at least 1; 0 everywhere if too little is known.
+    """
     n, count = y.size, 0
-    residual = np.empty(n)
+    residual, seen = np.empty(n), np.zeros(n + 1, np.int64)
     for t in range(n):
         left, right = medians[t], medians[t + SIDE + 1]
+        seen[t + 1] = count
         if exposure[t] <= 0 or (math.isnan(left) and math.isnan(right)):
             continue
         usual = exposure[t] * (right if math.isnan(left) else left if math.isnan(right) else (left + right) / 2)
         residual[count] = abs(y[t] - usual) / math.sqrt(max(usual, 1.0) if kind == POISSON else 1.0)
         count += 1
+        seen[t + 1] = count
     if count < 2 * SIDE:
-        return 0.0
+        return np.zeros(n)
     ordered = np.sort(residual[:count])
     # Where more than a few lie apart they are no accidents: the noise has heavier tails, or grew.
     few = max(FEW, int(0.03 * count))
     spread = max(1.4826 * np.median(ordered), ordered[max(count - 1 - few, 0)] / APART_SD) ** 2
-    return max(spread, 1.0) if kind == POISSON else spread
+    out = np.full(n, max(spread, 1.0) if kind == POISSON else spread)
+    for block in range(0, n, AROUND if kind != POISSON else n + 1):
+        low, high = seen[max(block - AROUND, 0)], seen[min(block + 2 * AROUND, n)]
+        if high - low >= AROUND:
+            near = (1.4826 * np.median(residual[low:high])) ** 2
+            for t in range(block, min(block + AROUND, n)):
+                out[t] = max(out[t], near)
+    return out
 
 
 @njit(cache=True, nogil=True)
