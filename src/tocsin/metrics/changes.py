@@ -153,7 +153,7 @@ def _by_group(scope: Scope, days: Days, by: str, options: dict[str, Any]) -> Ans
             "per_day_before": found.before, "per_day_after": found.after, "ratio": found.effect, "p": found.p, "q": q[found.series],
         },
         schema=GROUPS,
-    ).with_columns(pl.col(pl.Float64).fill_nan(None), pl.when(pl.col("ratio").is_finite()).then(pl.col("ratio")).alias("ratio"))  # fmt: skip
+    ).with_columns(pl.col(pl.Float64).fill_nan(None)).with_columns(pl.when(pl.col("ratio").is_finite()).then(pl.col("ratio")).alias("ratio"))  # fmt: skip
     apart = (pl.col("per_day_after") - pl.col("per_day_before")).abs()
     table = table.sort([apart, pl.col("group"), pl.col("date")], descending=[True, False, False])
     definition = (

@@ -129,7 +129,7 @@ class Scope:
         """Say what is counted: span, zone, as-of, exclusions. Every definition ends with it."""
         if self.span is None:
             return "No alerts."
-        local = [t.astimezone(load_zone(self.zone)).isoformat(sep=" ", timespec="minutes") for t in self.span]
+        local = [f"{t.astimezone(load_zone(self.zone)):%Y-%m-%d %H:%M}" for t in self.span]
         said = (
             f"Alerts created from {local[0]} to before {local[1]} ({self.zone}), as of {self.as_of:%Y-%m-%d %H:%M} UTC."
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from tocsin.answers import Answer
 from tocsin.calendars import load_zone
 from tocsin.lifecycle import History
 from tocsin.metrics import MetricError
+from tocsin.metrics.assets import KINDS
 from tocsin.reports.digests import digest_of
 from tocsin.reports.report import Report
 from tocsin.views import Chart
@@ -45,6 +46,10 @@ READ_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "hours": ("part", "alerts", "share", "share_low", "share_high", "share_of_hours", "alerts_per_hour", "share_before"),
         "staffing": ("weekday", "hour", "alerts_per_hour", "erlangs", "needed_half", "needed", "needed_double", "rostered", "short"),
         "backlog": ("time", "waiting", "median_hours", "p90_hours", "oldest_hours", "begun", "ended"),
+        **{f"assets-{kind}": ("asset", "alerts", "share", "days", "first_seen", "last_seen", "alerts_before") for kind in KINDS},
+        "funnel": ("stage", "count", "before", "share_of_stage_before", "share_of_alerts", "definition"),
+        "coverage": ("feed", "share_covered", "covered_hours", "gap_hours", "gaps", "longest_gap_hours", "days_with_a_gap"),
+        "changes-by-rule": ("group", "date", "earliest", "latest", "per_day_before", "per_day_after", "ratio", "q"),
         "reopened": ("rule", "closed", "reopened", "share", "share_low", "share_high", "share_before"),
     }
 )  # fmt: skip
@@ -109,8 +114,12 @@ def weekly(
     # Sums of floats depend on the order of the rows in their last bit, and a report's bytes must not.
     history = replace(history, alerts=history.alerts.sort("created_at", "alert_id"))
 
+    began = _began(history, zone)
+
     def over(back: int) -> metrics.Metrics:
         start = monday - timedelta(weeks=back)
+        if back and began is not None:
+            start = min(max(start, began), monday)  # what lies before the log is unknown, not quiet
         return metrics.of(history, since=start, until=after, zone=zone, hours=hours, holidays=holidays)
 
     this, longer = over(0), over(WEEKS_BACK)
@@ -126,7 +135,7 @@ def weekly(
         "arrivals": longer.arrivals(),
         "hours": this.on_off_hours(),
         "backlog": this.backlog(every="1h"),
-        "assets": this.top_assets(),
+        **_assets(this),
         "funnel": this.funnel(),
         "reopened": this.reopened(),
         "coverage": longer.coverage(),
@@ -140,6 +149,22 @@ def weekly(
         f"SOC report of week {year}-W{number:02d}", _lead(this, monday, after), answers, digest_of(history),
         tiles=_tiles(answers["numbers"]), columns=READ_FIRST,
     )  # fmt: skip
+
+
+def _assets(this: metrics.Metrics) -> dict[str, Answer]:
+    """Return the top of each kind of asset that any alert names; the hosts' answer in any case."""
+    found = {f"assets-{kind}": this.top_assets(kind=kind) for kind in KINDS}
+    return {name: a for name, a in found.items() if a.table.height} or {"assets-host": found["assets-host"]}
+
+
+def _began(history: History, zone: str) -> date | None:
+    """Return the first whole local day of which the log knows anything: the day after its first row."""
+    covered = history.journal.filter(pl.col("kind").is_in(["covered", "gap"]))["at"].min()
+    first = min((t for t in (covered, history.alerts["created_at"].min()) if isinstance(t, datetime)), default=None)
+    if first is None:
+        return None
+    local = first.astimezone(load_zone(zone))
+    return local.date() + timedelta(days=local.time() != time())
 
 
 def _lead(this: metrics.Metrics, monday: date, after: date) -> tuple[str, ...]:
