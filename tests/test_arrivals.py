@@ -339,16 +339,16 @@ feeds = st.lists(
 def test_time_counts_where_every_feed_that_had_begun_delivered(rows: list, hours: int) -> None:
     journal = [(kind, name, a * HOUR, (a + n) * HOUR) for kind, name, a, n in rows]
     found = exposure(asked(history([HOUR], journal), 0, hours * HOUR).scope)
-    begun = {
+    covered = {
         name: min(a for k, m, a, _ in rows if (k, m) == ("covered", name)) for k, name, *_ in rows if k == "covered"
     }
+    begun = {name: covered.get(name, 0) for _, name, *_ in rows}
 
     def there(hour: int) -> bool:
-        in_kind = {
-            kind: {name for k, name, a, n in rows if k == kind and a <= hour < a + n} for kind in ("covered", "gap")
-        }
+        told = {kind: {m for k, m, a, n in rows if k == kind and a <= hour < a + n} for kind in ("covered", "gap")}
         expected = {name for name, first in begun.items() if first <= hour}
-        return not in_kind["gap"] and expected <= in_kind["covered"] and (not begun or min(begun.values()) <= hour)
+        away = {name for name in expected if name in told["gap"] or (name in covered and name not in told["covered"])}
+        return not away and (bool(expected) or not begun)
 
     held = [h // HOUR for a, b in found.spans.tolist() for h in range(a, b, HOUR)]
     assert held == [h for h in range(hours) if there(h)]

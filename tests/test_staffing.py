@@ -6,7 +6,9 @@ Layer: tests. The slow answers walk through alerts and shifts one by one, and se
 from __future__ import annotations
 
 import heapq
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,12 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin import metrics
+from tocsin.alerts import Alerts
 from tocsin.calendars import DAY, MINUTE, instant_us, moment
 from tocsin.errors import StatisticsError
 from tocsin.lifecycle import History
 from tocsin.metrics.handling import busy_us, handling_time
 from tocsin.metrics.staffing import dispersion
 from tocsin.stats.queueing import queue, servers_needed, servers_needed_each
+
+pytest_plugins = ["cli_fixtures"]
 
 MONDAY = instant_us(datetime(2026, 3, 2, tzinfo=UTC))
 TIME = pl.Datetime("us", "UTC")
@@ -268,3 +273,39 @@ def test_half_the_handling_time_never_needs_more_and_twice_never_less() -> None:
         .all()
     )
     assert asked(log(alerts)).staffing(handling_minutes=25).table.equals(table)
+
+
+# ---- the commands
+
+
+def test_the_commands_give_what_the_metrics_give(tocsin, tmp_path: Path) -> None:
+    alerts = [60 * i for i in range(14 * 24)]
+    journal = [("roster", "p1", 1440 * d + 480, 1440 * d + 960) for d in range(14)]
+    with Alerts(tmp_path / "soc.db") as store:
+        store.import_history(log(alerts, worked(50), journal))
+        soc = metrics.of(
+            store.history(),
+            since="2026-03-02",
+            until="2026-03-16",
+            zone="America/Denver",
+            hours="daily 22:00-06:00",
+            holidays="US",
+        )
+    said = ("--log", tmp_path / "soc.db", "--since", "2026-03-02", "--until", "2026-03-16", "--zone", "America/Denver")
+    said = (*said, "--hours", "daily 22:00-06:00", "--holidays", "US", "--json")
+    for command, expected in (
+        (("arrivals",), soc.arrivals()),
+        (("arrivals", "--value", "count"), soc.arrivals(value="count")),
+        (("hours",), soc.on_off_hours()),
+        (("staffing",), soc.staffing()),
+        (
+            ("staffing", "--handling-minutes", "7", "--block-hours", "6", "--productive-share", "0.5"),
+            soc.staffing(handling_minutes=7, block_hours=6, productive_share=0.5),
+        ),
+    ):
+        done = tocsin("metrics", *command, *said)
+        assert done.code == 0, done.err
+        assert done.json["answer"] == json.loads(json.dumps(expected.to_dict()))
+    wrong = tocsin("metrics", "hours", "--log", tmp_path / "soc.db", "--hours", "Mon-Fri 9-25")
+    assert wrong.code != 0
+    assert "no time of day" in wrong.err

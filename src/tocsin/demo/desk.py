@@ -71,12 +71,10 @@ def triage_findings(folder: Path, findings: pl.DataFrame, truth: Truth, events: 
 
 
 def _true(alerts: pl.DataFrame, truth: Truth) -> pl.Series:
-    """Tell of each alert whether a planted story has its entity on its day."""
-    days = subject_days(truth.stories).select(entity="subject", day="day").unique()
-    dated = alerts.select("entity", day=pl.col("created_at").dt.date())
-    return dated.join(days.with_columns(true=True), on=["entity", "day"], how="left", maintain_order="left")[
-        "true"
-    ].fill_null(value=False)
+    """Return the ids of the alerts whose entity a planted story has on their day."""
+    days = subject_days(truth.stories).select(entity="subject", day="day")
+    dated = alerts.select("alert_id", "entity", day=pl.col("created_at").dt.date())
+    return dated.join(days, on=["entity", "day"], how="semi")["alert_id"]
 
 
 def _delivered(events: pl.DataFrame, since: datetime, until: datetime) -> pl.DataFrame:

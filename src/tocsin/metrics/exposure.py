@@ -1,7 +1,7 @@
 """Exposure: the time in which an alert could have been seen, so that no data is never zero.
 
 Enters: a scope. Leaves: spans of UTC microseconds; hours and places in the week by the clock of a zone. Layer: metrics,
-above scope.
+above coverage.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import polars as pl
 
-from tocsin.calendars import DAY, HOUR, Calendar, clock_offsets, complement, instant_us, union
+from tocsin.calendars import DAY, HOUR, Calendar, clock_offsets, complement, instant_us
+from tocsin.metrics.coverage import feeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,9 +62,8 @@ class Exposure:
 def exposure(scope: Scope, *, since_first_alert: bool = False) -> Exposure:
     """Return the exposure of a scope.
 
-    A feed that the journal says was ``covered`` is expected from then on: time of the span in which it was not covered, or had
-    a ``gap``, is no exposure, and neither is the time before the first feed. A journal without such rows leaves the whole
-    span, up to the time at which the log is looked at.
+    Time in which a feed had a gap, as `coverage.feeds` tells, is no exposure, and neither is the time before anything is
+    recorded of a feed. A journal without feeds leaves the whole span, up to the time at which the log is looked at.
 
     Args:
         scope: Which alerts.
@@ -76,23 +75,15 @@ def exposure(scope: Scope, *, since_first_alert: bool = False) -> Exposure:
     since, until = (instant_us(t) for t in scope.span)
     if scope.history.at is not None:
         until = max(min(until, instant_us(scope.history.at)), since)
-    journal = scope.history.journal.filter(pl.col("kind").is_in(["covered", "gap"])).select(
-        "kind",
-        pl.col("name").fill_null("feed"),
-        pl.col("at").dt.epoch("us"),
-        pl.col("until").dt.epoch("us").fill_null(until),
-    )
-    begun = journal.filter(pl.col("kind") == "covered")["at"].min()
+    told = feeds(scope)
+    begun = min((feed.since for feed in told), default=None)
     if begun is None and since_first_alert:
         begun = _first_day(scope)
-    away = [_NONE if begun is None else np.array([[since, begun]], np.int64)]
-    missing = {}
-    for (name,), rows in journal.sort("name").group_by(["name"], maintain_order=True):
-        gone = _absent(rows, since, until)
-        away.append(gone)
-        if len(gone):
-            missing[str(name)] = float(np.diff(gone).sum()) / HOUR
-    return Exposure(complement(np.concatenate(away), since, until), since, until, missing)
+    away = [] if begun is None else [(since, begun)]
+    away += [gap for feed in told for gap in feed.gaps]
+    missing = {feed.name: sum(min(b, until) - min(a, until) for a, b in feed.gaps) / HOUR for feed in told}
+    spans = complement(np.array(away, np.int64).reshape(-1, 2), since, until)
+    return Exposure(spans, since, until, {name: hours for name, hours in missing.items() if hours})
 
 
 def _first_day(scope: Scope) -> int | None:
@@ -101,16 +92,6 @@ def _first_day(scope: Scope) -> int | None:
         return None
     days = Calendar("1d", scope.zone)
     return days.begin(int(days.number(np.array([first]))[0]))
-
-
-def _absent(rows: pl.DataFrame, since: int, until: int) -> Int64s:
-    """Return when one feed was expected and not there."""
-    times = {kind: rows.filter(pl.col("kind") == kind).select("at", "until").to_numpy() for kind in ("covered", "gap")}
-    covered, gaps = times["covered"], times["gap"]
-    away = [gaps]
-    if len(covered):
-        away.append(complement(covered, max(since, int(covered[:, 0].min())), until))
-    return union(np.clip(np.concatenate(away), since, until))
 
 
 def week_cells(us: Int64s, zone: str) -> Int64s:

@@ -81,7 +81,7 @@ def arrivals(
     log: LogOptions = LOG, scope: ScopeOptions = SCOPE, answer: AnswerOptions = ANSWER,
 ) -> int:  # fmt: skip
     """Show when alerts arrive, by weekday and hour, per hour in which one could have been seen."""
-    return put("arrivals", log, scope, answer, lambda m: m.arrivals(value=value, work=m.work))
+    return put("arrivals", log, scope, answer, lambda m: m.arrivals(value=value))
 
 
 @_command("hours", '--zone America/Denver --hours "Mon-Fri 08:00-18:00" --holidays US')
@@ -137,12 +137,17 @@ def staffing(
     *, handling_minutes: Annotated[float | None, Parameter(help="Work on one alert; left out: as the log says.")] = None,
     target_minutes: Annotated[float, Parameter(help="Within how long work begins.")] = 30.0,
     target_share: Annotated[float, Parameter(help="For which share of alerts.")] = 0.9,
+    productive_share: Annotated[float, Parameter(help="Of a shift, what goes to alerts.")] = 0.7,
+    block_hours: Annotated[int, Parameter(help="Hours that share one rate: 1, 2, 3, 4, 6, 8, 12 or 24.")] = 1,
     log: LogOptions = LOG, scope: ScopeOptions = SCOPE, answer: AnswerOptions = ANSWER,
 ) -> int:  # fmt: skip
     """Show how many analysts each hour of the week needs (Erlang C: optimistic where alerts come in bursts)."""
     return put(
         "staffing", log, scope, answer,
-        lambda m: m.staffing(handling_minutes=handling_minutes, target_minutes=target_minutes, target_share=target_share),
+        lambda m: m.staffing(
+            handling_minutes=handling_minutes, target_minutes=target_minutes, target_share=target_share,
+            productive_share=productive_share, block_hours=block_hours,
+        ),
     )  # fmt: skip
 
 

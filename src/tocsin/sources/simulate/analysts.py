@@ -124,7 +124,12 @@ def simulate_alerts(
 
 
 def triage(
-    alerts: Arrivals | pl.DataFrame, seed: int = 7, *, desk: Desk | None = None, until: datetime | None = None
+    alerts: Arrivals | pl.DataFrame,
+    seed: int = 7,
+    *,
+    desk: Desk | None = None,
+    until: datetime | None = None,
+    true: pl.Series | None = None,
 ) -> SimulatedTriage:
     """Return what a desk does with alerts.
 
@@ -133,6 +138,7 @@ def triage(
         seed: Of all draws.
         desk: Who triages and how.
         until: When ``history`` looks at it. Left out: a day after the last alert.
+        true: Ids of the alerts that are true positives. Left out: drawn, by the precision of their rule.
 
     Raises:
         SourceError: No alerts, or a desk that cannot be staffed.
@@ -143,7 +149,7 @@ def triage(
     if not frame.height:
         raise SourceError("There are no alerts to triage.")
     created = frame["created_at"].cast(pl.Int64).to_numpy()
-    plan = _plan(stream(seed, Purpose.TRIAGE), frame, came, desk)
+    plan = _plan(stream(seed, Purpose.TRIAGE), frame, came, desk, true)
     shifts, people = _shifts(desk, created, plan.work)
     rank = {severity: i for i, severity in enumerate(reversed(SEVERITIES))}
     urgency = frame["severity"].replace_strict(rank, return_dtype=pl.Int64).to_numpy()
@@ -178,11 +184,15 @@ class _Plan:
     promoted: Bools
 
 
-def _plan(draw: np.random.Generator, frame: pl.DataFrame, came: Arrivals, desk: Desk) -> _Plan:
+def _plan(
+    draw: np.random.Generator, frame: pl.DataFrame, came: Arrivals, desk: Desk, known: pl.Series | None
+) -> _Plan:
     n = frame.height
     rules = came.rules
     tests = frame["is_test"].to_numpy()
     true = (draw.random(n) < np.array([r.precision for r in rules])[came.rule]) & ~tests
+    if known is not None:
+        true = frame["alert_id"].is_in(known.implode()).to_numpy() & ~tests
     automated = (draw.random(n) < np.array([r.automated for r in rules])[came.rule]) & ~true
     median = frame["severity"].replace_strict(dict(desk.handling_minutes), return_dtype=pl.Float64).to_numpy()
     minutes = median * np.where(true, desk.true_factor, 1.0) * np.exp(desk.handling_sigma * draw.standard_normal(n))
