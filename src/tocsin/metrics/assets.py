@@ -6,7 +6,7 @@ Enters: a scope. Leaves: an `Answer`. Layer: metrics.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -53,7 +53,7 @@ SOURCE_ROLES: Final = ("src", "source", "attacker", "client")
 TARGET_ROLES: Final = ("dst", "dest", "destination", "target", "victim", "server")
 NOTHING: Final = ("", "-", "none", "null", "nan", "n/a", "na", "unknown")
 """Texts that name nothing, in lower case."""
-COLUMNS: Final = {
+COLUMNS: Final[Mapping[str, Any]] = {
     "asset": pl.String, "alerts": pl.Int64, "share": pl.Float64, "days": pl.Int64, "first_seen": pl.Datetime("us", "UTC"),
     "last_seen": pl.Datetime("us", "UTC"), "alerts_before": pl.Int64, "change": pl.Int64,
 }  # fmt: skip
@@ -63,10 +63,10 @@ OTHER: Final = "(other)"
 def top_assets(
     scope: Scope, *, kind: str | None = "host", top: int = 10, short_hosts: bool = False, domains: bool = False
 ) -> Answer:
-    """Count in how many alerts each asset of a kind occurs, over all alerts, each asset once an alert.
+    r"""Count in how many alerts each asset of a kind occurs, over all alerts, each asset once an alert.
 
     ``kind`` is one of `KINDS`; None gives them all in ``more``, hosts first. Case, spaces and a dot at the end say nothing.
-    ``short_hosts`` takes a host's name without its domain. Of users the domain (``CORP\\ann``, ``ann@corp.example``) is left
+    ``short_hosts`` takes a host's name without its domain. Of users the domain (``CORP\ann``, ``ann@corp.example``) is left
     out unless ``domains`` keeps it; the notes say how many names then stand for several accounts. Addresses are in canonical
     form. The entity that an own alert is about is one of its assets.
 
@@ -78,7 +78,7 @@ def top_assets(
     >>> from tocsin.metrics import Scope
     >>> seen = '[{"kind": "user", "role": null, "value": "%s"}]'
     >>> alerts = {"alert_id": ["a", "b"], "created_at": [datetime(2026, 1, d, tzinfo=UTC) for d in (5, 7)]}
-    >>> alerts["observables"] = [seen % "CORP\\\\\\\\Ann", seen % "ann@corp.example"]
+    >>> alerts["observables"] = [seen % r"CORP\\Ann", seen % "ann@corp.example"]
     >>> top_assets(Scope(History.of(pl.DataFrame(alerts))), kind="user").table.select("asset", "alerts", "days").rows()
     [('ann', 2, 2)]
     """
@@ -170,7 +170,7 @@ def _kinds(rows: pl.DataFrame) -> Ints:
     )
     number = {name: i for i, name in enumerate(KINDS)}
     table = every.select(meant.replace_strict(number, default=-1, return_dtype=pl.Int64)).to_series().fill_null(-1)
-    return table.to_numpy()[kind * len(roles) + role]
+    return np.asarray(table.to_numpy()[kind * len(roles) + role], np.int64)
 
 
 def _normal(spelt: pl.DataFrame, *, short_hosts: bool, domains: bool) -> pl.DataFrame:
@@ -249,8 +249,9 @@ def _answer(scope: Scope, earlier: Scope | None, seen: Seen, counted: pl.DataFra
     table, beyond = of_kind.head(top).select(list(COLUMNS)), of_kind.slice(top)
     if beyond.height:
         rest = alerts_with(beyond)
-        last = {"asset": OTHER, "alerts": rest, "share": rest / total, "first_seen": beyond["first_seen"].min(), "last_seen": beyond["last_seen"].max()}  # fmt: skip
-        table = pl.concat([table, pl.DataFrame([last | dict.fromkeys(COLUMNS.keys() - last)], schema=COLUMNS)])
+        last = {"asset": OTHER, "alerts": rest, "share": rest / total}
+        last |= {"first_seen": beyond["first_seen"].min(), "last_seen": beyond["last_seen"].max()}
+        table = pl.concat([table, pl.DataFrame([last | dict.fromkeys(COLUMNS.keys() - last)], schema=dict(COLUMNS))])
     again = int((of_kind["days"] > 1).sum())
     facts = {
         "distinct": of_kind.height, "alerts": total, "alerts with this kind": named, "alerts with any asset": any_,

@@ -42,9 +42,11 @@ class Spells(NamedTuple):
 
 
 def spells(history: History) -> Spells:
-    """Return every stretch in which an alert waited: from its creation until it was closed, suppressed or merged, and again
-    from being opened again or from the end of its suppression. A stretch that is not over ends `NEVER`.
-    """  # fmt: skip
+    """Return every stretch in which an alert waited.
+
+    From its creation until it was closed, suppressed or merged; and again from being opened again, or from the end of its
+    suppression. A stretch that is not over ends `NEVER`.
+    """
     created = history.alerts["created_at"].dt.epoch("us").to_numpy()
     rows = history.events.select("alert", pl.col("at", "until").dt.epoch("us"), "type").filter(
         pl.col("type").is_in(list(TRANSITIONS))

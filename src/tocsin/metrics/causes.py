@@ -6,7 +6,7 @@ and what the journal and the alerts say happened near it. Layer: metrics.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 DIMENSIONS = {"rule": "rule_id", "entity": "entity", "severity": "severity", "vendor": "vendor"}
 """What alerts are grouped by, and the column that says it; severity is that of creation, which no later deed changes."""
-CAUSES = {
+CAUSES: dict[str, Any] = {
     "change": pl.String, "dimension": pl.String, "group": pl.String, "share_of_change": pl.Float64, "share_low": pl.Float64,
     "share_high": pl.Float64, "per_day_before": pl.Float64, "per_day_after": pl.Float64, "difference": pl.Float64, "low": pl.Float64,
     "high": pl.Float64,
 }  # fmt: skip
-HAPPENED = {
+HAPPENED: dict[str, Any] = {
     "change": pl.String, "what": pl.String, "name": pl.String, "value": pl.String, "at": pl.Datetime("us", "UTC"),
     "days_after_change": pl.Float64,
 }  # fmt: skip
@@ -56,8 +56,8 @@ def causes(scope: Scope, days: Days, found: ChangePoints) -> pl.DataFrame:
     usable[found.outliers] = False
     factor = found.factors[np.arange(width) % max(found.factors.size, 1)] if found.factors.size else np.ones(width)
     weight = np.where(usable, 1 / np.maximum(factor, 1e-9), 0.0)
-    total = np.bincount(place, minlength=width) * weight
-    codes = {}
+    total = np.bincount(place, minlength=width).astype(np.float64) * weight
+    codes: dict[str, tuple[pl.Series, Ints]] = {}
     for dimension, column in DIMENSIONS.items():
         texts = scope.alerts[column].filter(pl.Series(inside)).fill_null("-")
         names = texts.unique().sort()
@@ -71,8 +71,8 @@ def causes(scope: Scope, days: Days, found: ChangePoints) -> pl.DataFrame:
         use = usable[begin:end]
         if min(use[: at - begin].sum(), use[at - begin :].sum()) < 2:
             continue
-        for dimension, (names, number) in codes.items():
-            rows = _shares(place, number, len(names), weight, total, usable, (begin, at, end))
+        for dimension, (names, whose) in codes.items():
+            rows = _shares(place, whose, len(names), weight, total, usable, (begin, at, end))
             if rows is not None:
                 chosen, table = rows
                 parts.append(

@@ -145,6 +145,8 @@ def covered_days(scope: Scope, among: Iterable[str] | None = None) -> Days:
     if scope.span is None:
         return Days(calendar, range(0), np.zeros(0, np.bool_), (), {})
     since, until = (instant_us(t) for t in scope.span)
+    if scope.history.at is not None:  # what the history is too early to hold is no day without alerts
+        until = max(min(until, instant_us(scope.history.at)), since + 1)
     chosen = None if among is None else set(among)
     relevant = [feed for feed in feeds(scope) if chosen is None or feed.name in chosen]
     touched = calendar.touched(since, until)
@@ -253,7 +255,10 @@ def _silence(scope: Scope, found: list[Feed], days: Days) -> pl.DataFrame:
 
     A rule depends on the feeds that its alerts name as vendor or source; where they name none, on every feed.
     """
-    schema = {"rule": pl.String, "feeds": pl.String, "days": pl.Int64, "days_with_alerts": pl.Int64, "days_zero": pl.Int64, "days_no_data": pl.Int64}  # fmt: skip
+    schema = {
+        "rule": pl.String, "feeds": pl.String, "days": pl.Int64, "days_with_alerts": pl.Int64, "days_zero": pl.Int64,
+        "days_no_data": pl.Int64,
+    }  # fmt: skip
     if not days.numbers:
         return pl.DataFrame(schema=schema)
     missing = {feed.name: {n for a, b in feed.gaps for n in days.calendar.touched(a, b)} for feed in found}

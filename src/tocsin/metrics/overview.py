@@ -66,14 +66,17 @@ def overview(scope: Scope, *, notebook: bool = False) -> Answer:
         }
         for name, (unit, words) in MEASURES.items()
     ]  # fmt: skip
-    schema = {"measure": pl.String, "count": pl.Int64, "before": pl.Int64, "change": pl.Int64, "share_of_alerts": pl.Float64, "unit": pl.String, "definition": pl.String}  # fmt: skip
+    schema = {
+        "measure": pl.String, "count": pl.Int64, "before": pl.Int64, "change": pl.Int64, "share_of_alerts": pl.Float64,
+        "unit": pl.String, "definition": pl.String,
+    }  # fmt: skip
     table = pl.DataFrame(rows, schema=schema)
     notes = [BEFORE_UNKNOWN] if earlier is None else []
     if now["nameless"]:
         notes.append(
             f"{now['nameless']:,} alerts were escalated or promoted without an id; they count as such, their ids do not."
         )
-    if notebook:
+    if notebook and scope.span is not None:
         table = table.join(_notebook(scope, handed, now), on="measure", how="left", maintain_order="left")
         notes.append(_days_of_the_notebook(scope))
     shown = ("alerts", "needed no action", "undecided", "needed action", "investigations", "incidents", "notifications")
@@ -112,7 +115,6 @@ def _counts(scope: Scope, handed: pl.DataFrame) -> dict[str, int]:
 
 def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.DataFrame:
     """Return what the notebook's Overview cell prints for the alerts of this span, and why it differs."""
-    assert scope.span is not None or not now["alerts"]
     rows = _rows_of_the_notebook(scope)
     mine = handed.join(rows, on="alert", how="semi")
     each = mine.group_by("alert").agg(
@@ -167,8 +169,7 @@ def _rows_of_the_notebook(scope: Scope) -> pl.DataFrame:
 
 def _days_of_the_notebook(scope: Scope) -> str:
     """Say what the notebook's dates would have asked for: local dates, labelled UTC, the last day left out."""
-    if scope.span is None:
-        return ""
+    assert scope.span is not None
     zone = load_zone(scope.zone)
     low, high = (t.astimezone(zone).date() for t in scope.span)
     rows = scope.history.current.filter(~pl.col("is_test"))["created_at"]

@@ -60,8 +60,8 @@ def rules(scope: Scope, *, versions: bool = False) -> Answer:
         "Precision is true positives over true and false ones, with Wilson's 95 % interval; benign, inconclusive and unjudged alerts "
         "stand apart. Minutes are those of recorded work (minutes_known: of how many alerts); two alerts worked on at once count twice. "
         f"Waste is {unit} times the share of false alerts among true, false and unjudged ones: at least counts unjudged as true and takes "
-        "the lower end of the interval, at most counts them as false and takes the upper end. The median wait is Kaplan-Meier's to the first "
-        f"act ({ACTED_WORDS}), waiting alerts counted as waiting. {scope.words()}"
+        "the lower end of the interval, at most counts them as false and takes the upper end. The median wait is Kaplan-Meier's to the "
+        f"first act ({ACTED_WORDS}), waiting alerts counted as waiting. {scope.words()}"
     )
     data = table.head(DRAWN).select(label=pl.concat_str(pl.col(keys), separator=" v"), count=pl.col(worst).round(1))
     chart = Chart("bars", title, data.drop_nulls(), x=f"{unit} surely spent on false alerts")

@@ -34,7 +34,8 @@ def funnel(chart: Chart) -> go.Figure:
         texts.append(text + (f"  ({count / before:.2%} of the stage before)" if count is not None and before else ""))
     made.add_bar(
         x=[count - 0.5 if count else None for count in counts], y=list(range(len(counts))), orientation="h", marker_color=BLUE,
-        base=[0.5] * len(counts), hovertext=labels(names, 200), customdata=texts, hovertemplate="%{hovertext}: %{customdata}<extra></extra>",
+        base=[0.5] * len(counts), hovertext=labels(names, 200), customdata=texts,
+        hovertemplate="%{hovertext}: %{customdata}<extra></extra>",
     )  # fmt: skip
     # Bars on a log axis begin at 0.5, so that a stage of one is still seen; words stand at the axis, where they always fit.
     top = max((count for count in counts if count), default=1)
