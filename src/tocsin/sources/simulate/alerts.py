@@ -204,7 +204,8 @@ def _alerts(
 def _zipf(draw: np.random.Generator, kinds: int, n: int) -> Int64s:
     """Return so many numbers below ``kinds``, the low ones far more often: repeat offenders."""
     edges = np.cumsum(np.arange(1, kinds + 1) ** -ZIPF)
-    return np.minimum(np.searchsorted(edges, draw.random(n) * edges[-1]), kinds - 1)
+    number: Int64s = np.minimum(np.searchsorted(edges, draw.random(n) * edges[-1]), kinds - 1)
+    return number
 
 
 def _journal(
