@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-WIDTH, HEIGHTS = 960, {"ask-series": 470, "ask-travel": 540, "metrics-arrivals": 440, "metrics-staffing": 460}
+WIDTH, HEIGHTS = (
+    960,
+    {"ask-series": 470, "ask-travel": 540, "metrics-arrivals": 440, "metrics-staffing": 460, "metrics-response": 470},
+)
 HIDDEN = "h1,h2,p,.tables[tabindex],footer,.modebar{display:none!important}"
 STYLE = f"<style>body{{margin:0;background:#fbfcfd;color-scheme:light}}main{{padding:0}}{HIDDEN}</style>"
 
@@ -51,6 +54,7 @@ def main() -> None:
         }
         soc = log_of_the_page("metrics-arrivals.md")["soc"]
         answers |= {"metrics-arrivals": soc.arrivals(), "metrics-staffing": soc.staffing()}
+        answers["metrics-response"] = log_of_the_page("metrics-response.md")["m"].slo()
         for name, answer in answers.items():
             path = draw(name, answer.to_html(), HEIGHTS[name])
             print(f"{path}: {path.stat().st_size:,} bytes")

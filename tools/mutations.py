@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tools import metric_mutations, question_mutations, workbench_mutations
+from tools import metric_mutations, question_mutations, response_mutations, workbench_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -347,4 +347,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *question_mutations.MUTATIONS,
     *workbench_mutations.MUTATIONS,
     *metric_mutations.MUTATIONS,
+    *response_mutations.MUTATIONS,
 )

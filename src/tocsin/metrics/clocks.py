@@ -116,7 +116,7 @@ class Clock:
         """Say exactly what it measures.
 
         >>> find("first-close").words()
-        'Minutes from created to the earliest closed by human. (Clock first-close, version 1, b4c1e8b0.)'
+        'Minutes from created to the earliest closed by human. (Clock first-close, version 1, a27be5ca.)'
         """
         said = {"earliest": "the earliest ", "last": "the last ", "first in this order": "the first, in this order, "}
         by = " by " + " or ".join(self.actors) if self.actors else " by anybody"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 START: Final = datetime(2026, 6, 1, tzinfo=UTC)
 BURST_SHAPE: Final = 4.0
 """Gamma shape of each hour's factor: counts of an hour vary more than chance alone has it."""
-DAYS_PER_BURST, BURST_OF_A_DAY = 10, 0.5
+DAYS_PER_BURST, BURST_OF_A_DAY = 10, 0.15
 ZIPF: Final = 1.1
 SYSTEMS: Final = ("Windows 11", "Windows Server 2022", "macOS 15", "Ubuntu 24.04", "Android 16")
 
@@ -204,7 +204,8 @@ def _alerts(
 def _zipf(draw: np.random.Generator, kinds: int, n: int) -> Int64s:
     """Return so many numbers below ``kinds``, the low ones far more often: repeat offenders."""
     edges = np.cumsum(np.arange(1, kinds + 1) ** -ZIPF)
-    return np.minimum(np.searchsorted(edges, draw.random(n) * edges[-1]), kinds - 1)
+    number: Int64s = np.minimum(np.searchsorted(edges, draw.random(n) * edges[-1]), kinds - 1)
+    return number
 
 
 def _journal(
