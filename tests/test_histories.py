@@ -291,6 +291,19 @@ def test_any_log_of_updates_reads_as_walking_through_it_row_by_row(rows: list[di
         assert history.current.filter(external_id=number)["severity"].item() == alert["severity"]
 
 
+def test_within_one_minute_the_same_can_happen_twice() -> None:
+    row = dict.fromkeys(UCI, "1") | {
+        "incident_state": "New",
+        "opened_at": "2016-03-01T08:00:00",
+        "sys_updated_at": "2016-03-01T08:01:00",
+    }
+    rows = [row | {"assigned_to": to} for to in ("5", "6", "5", "7", "5")]
+    rows = [r | {"closed_code": str(n)} for n, r in enumerate(rows)]  # no row is the same as another
+    history = read_history(pl.DataFrame(rows), "uci-incident-log").history
+    assert history.activities["value"].to_list() == [f"person {n}" for n in "56575"]
+    assert history.activities["key"].n_unique() == 5
+
+
 # ---- other makers
 
 

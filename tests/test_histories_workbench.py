@@ -103,6 +103,9 @@ def test_a_fetched_folder_is_one_history_seen_from_when_it_was_fetched(folder: P
         ("a-1", "closed", "true_positive", "Shell", "sig-1", "4"), ("a-2", "new", "unjudged", None, None, None),
         ("a-3", "closed", "benign_true_positive", "Only listed", "sig-1", "4"),
     ]  # fmt: skip
+    assert history.alerts["severity"].to_list() == ["high", "low", "medium"], (
+        "where both say something, the export counts"
+    )
     assert history.current["state_since"][2] == datetime(2026, 10, 3, 12, tzinfo=UTC)
     assert history.observables.select("alert", "kind", "role", "value").rows() == [
         (0, "host", None, "pc1"),

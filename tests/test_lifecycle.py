@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.lifecycle import STATES, TRANSITIONS, VERDICTS, History, LifecycleError, check_transition, fit_frame
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+unhurried = settings(deadline=None)  # the first example may wait for compilation
 
 
 def minute(n: int) -> datetime:
@@ -87,6 +88,7 @@ def history_of(alerts: list[dict], rows: list[dict]) -> History:
     return History.of(pl.DataFrame(alerts), pl.DataFrame(rows, schema=schema))
 
 
+@unhurried
 @given(logs(), st.integers(0, 45))
 def test_an_alert_stands_at_any_time_as_walking_through_its_activities_says(log: tuple, at: int) -> None:
     alerts, rows = log
@@ -100,6 +102,7 @@ def test_an_alert_stands_at_any_time_as_walking_through_its_activities_says(log:
         assert row["state"] in STATES
 
 
+@unhurried
 @given(logs(), st.integers(0, 45))
 def test_a_history_cut_at_a_time_equals_one_whose_log_ended_there(log: tuple, at: int) -> None:
     alerts, rows = log

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
+<<<<<<< HEAD
 from tools import metric_mutations, question_mutations, response_mutations, workbench_mutations
+=======
+from tools import history_mutations, metric_mutations, question_mutations, workbench_mutations
+>>>>>>> histories
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -345,6 +349,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *STATS_FLOOR,
     *RANDOM,
     *question_mutations.MUTATIONS,
+    *history_mutations.MUTATIONS,
     *workbench_mutations.MUTATIONS,
     *metric_mutations.MUTATIONS,
     *response_mutations.MUTATIONS,

@@ -82,7 +82,8 @@ class TextViews:
 def text_views(series: pl.Series) -> TextViews:
     """Return the views of a String column; nothing is copied unless it lies in several chunks."""
     size = len(series)
-    array = series.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    # Without its name: Arrow stops the process at a zero byte in one, and names come from files.
+    array = series.alias("").rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     _, views_buffer, *data = array.buffers()
     if size == 0:
         views = np.zeros((0, 2), np.uint64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ import polars as pl
 from tocsin.errors import SourceError
 from tocsin.lifecycle import fit_frame
 from tocsin.lifecycle.frames import TIME, digest
+from tocsin.sources import parquet
 from tocsin.sources.clean import Parsed
 from tocsin.sources.histories.mapping_read import load_history_mapping
 from tocsin.sources.histories.raw import Rows, read_rows
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 SOURCE: Final = "expel-workbench"
-ID, CREATED = "Expel Alert ID", "Insert At (T3)"
+ID, CREATED, CLOSED = "Expel Alert ID", "Insert At (T3)", "Time First Closed (T60)"
 # The alert's own attribute -> the column of the export that says the same, or a column of its own.
 ATTRIBUTES: Final = {
     "created_at": CREATED, "expel_severity": "Severity", "status": "Alert Status", "close_reason": "Close Reason",
@@ -96,10 +98,8 @@ def read_folder(
     listed = [row for _, row in _rows(folder, "alerts", bad)]
     details = list(_rows(folder, "details", bad))
     listed += [row["alert"] for _, row in details if isinstance(row.get("alert"), dict)]
-    files = [
-        Rows(rows.name, _with_attributes(rows.parsed, listed, since, until))
-        for rows in read_rows(export, format="csv", separator=chosen.separator)
-    ]
+    exported = read_rows(export, format="csv", separator=chosen.separator)
+    files = [part for rows in exported for part in _with_attributes(rows, listed, since, until)]
     files += [
         Rows(name, Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64), [], [(line, value, why)]))
         for name, line, value, why in bad
@@ -134,45 +134,32 @@ def _rows(folder: Path, name: str, bad: list[tuple[str, int, str, str]]) -> Iter
 
 
 def _with_attributes(
-    export: Parsed, listed: list[dict[str, Any]], since: datetime | None, until: datetime | None
-) -> Parsed:
-    """Return the export with what the list of alerts adds, and the listed alerts of the span that it lacks, at its end."""
+    export: Rows, listed: list[dict[str, Any]], since: datetime | None, until: datetime | None
+) -> list[Rows]:
+    """Return the export with what the list of alerts adds, and the listed alerts of the span that it lacks."""
+    frame = export.parsed.frame
     schema = {ID: pl.String, **{f"@{column}": pl.String for column in ATTRIBUTES.values()}}
-    told = pl.DataFrame(
-        [_attributes(resource) for resource in listed if isinstance(resource.get("id"), str)],
-        schema=schema,
-        orient="row",
-    )
-    told = told.unique(ID, keep="last", maintain_order=True)
-    if not told.height:
-        return export
-    frame = export.frame if ID in export.frame.columns else pl.DataFrame(schema={ID: pl.String})
-    joined = frame.with_row_index("@n").join(told, on=ID, how="left", maintain_order="left").drop("@n")
-    missing = told.join(frame.select(ID), on=ID, how="anti", maintain_order="left")
-    created = parse_times(missing[f"@{CREATED}"])
-    inside = (created >= since if since else created.is_not_null()) & (
-        created < until if until else created.is_not_null()
-    )
-    missing = missing.filter(inside.fill_null(value=False))
-    whole = pl.concat([joined, missing], how="diagonal")
-    closed = pl.col("@Alert Status").str.to_uppercase() == "CLOSED"
-    whole = whole.with_columns(
+    known = [_attributes(resource) for resource in listed if isinstance(resource.get("id"), str)]
+    told = pl.DataFrame(known, schema=schema, orient="row").unique(ID, keep="last", maintain_order=True)
+    if not told.height or ID not in frame.columns:
+        return [export]
+    joined = frame.join(told, on=ID, how="left", maintain_order="left").with_columns(
         pl.coalesce(pl.col(column).replace("", None), f"@{column}").alias(column)
-        if column in whole.columns
+        if column in frame.columns
         else pl.col(f"@{column}").alias(column)
         for column in ATTRIBUTES.values()
     )
-    if missing.height:  # what the list says of an alert that the export does not name
-        since_when = pl.when(closed & (pl.int_range(pl.len()) >= joined.height)).then(pl.col("status_updated_at"))
-        own = (
-            pl.col("Time First Closed (T60)") if "Time First Closed (T60)" in whole.columns else pl.lit(None, pl.String)
-        )
-        whole = whole.with_columns(pl.coalesce(own, since_when).alias("Time First Closed (T60)"))
-    last = export.lines.max()
-    first = (last if isinstance(last, int) else 1) + 1
-    numbers = pl.int_range(first, first + missing.height, eager=True, dtype=pl.Int64)
-    lines = pl.concat([export.lines, numbers])
-    return Parsed(whole.select(pl.exclude(r"^@.*$")), lines, export.bad_cells, export.bad_lines)
+    whole = replace(export.parsed, frame=joined.select(pl.exclude(r"^@.*$")))
+    missing = told.join(frame.select(ID), on=ID, how="anti", maintain_order="left").rename(
+        lambda n: n.removeprefix("@")
+    )
+    created = parse_times(missing[CREATED])
+    inside = created.is_not_null()
+    inside = inside if since is None else inside & (created >= since)
+    inside = inside if until is None else inside & (created < until)
+    closed = pl.when(pl.col("Alert Status").str.to_uppercase() == "CLOSED").then(pl.col("status_updated_at"))
+    missing = missing.filter(inside.fill_null(value=False)).with_columns(closed.alias(CLOSED))
+    return [Rows(export.name, whole), Rows("alerts", parquet.parsed(0, missing))]
 
 
 def _attributes(resource: dict[str, Any]) -> list[str | None]:
