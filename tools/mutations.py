@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-<<<<<<< HEAD
-from tools import metric_mutations, question_mutations, response_mutations, workbench_mutations
-=======
-from tools import history_mutations, metric_mutations, question_mutations, workbench_mutations
->>>>>>> histories
+from tools import history_mutations, metric_mutations, question_mutations, response_mutations, workbench_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
