@@ -59,7 +59,9 @@ def same(ours: History, theirs: History, columns: list[str] | None = None) -> bo
     return left.equals(right) and found.equals(told)
 
 
-VIEWS = ["alert_id", "rule_id", "entity", "window_start", "window_end", "findings", "first_finding_at", "last_finding_at", "peak_score", "state"]  # fmt: skip
+VIEWS = [
+    "alert_id", "rule_id", "entity", "window_start", "window_end", "findings", "first_finding_at", "last_finding_at", "peak_score", "state",
+]  # fmt: skip
 
 
 @MAKES_A_LOG

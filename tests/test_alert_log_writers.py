@@ -36,7 +36,8 @@ done = {"commented": 0, "closed": [], "refused": 0}
 with Alerts(where) as log:
     for n in range(rounds):
         # Every writer adds every finding; they come to them in different orders.
-        shared = [{"finding_id": f"{(n + me) % rounds:016x}{p:016x}", "entity": f"u{p}", "time": minute((n + me) % rounds)} for p in range(people)]
+        turn = (n + me) % rounds
+        shared = [{"finding_id": f"{turn:016x}{p:016x}", "entity": f"u{p}", "time": minute(turn)} for p in range(people)]
         log.add(findings(*shared), source="backtest")
         for alert in log.alerts()["alert_id"].to_list()[:3]:
             log.comment(alert, f"{me} in round {n}", actor=f"writer-{me}")

@@ -34,7 +34,16 @@ def test_the_steps_make_the_tables_that_queries_are_built_of(new_log: Callable[[
     store.close()
 
 
-@pytest.mark.parametrize("statement", ["UPDATE alert SET severity = 'low'", "DELETE FROM alert", "DELETE FROM activity", "UPDATE finding SET score = 1", "DELETE FROM journal"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE alert SET severity = 'low'",
+        "DELETE FROM alert",
+        "DELETE FROM activity",
+        "UPDATE finding SET score = 1",
+        "DELETE FROM journal",
+    ],
+)
 def test_no_row_can_be_changed_or_removed(log: Alerts, statement: str) -> None:
     log.add(findings({}))
     log.comment(log.alerts()["alert_id"].item(), "hm", actor="ann")
