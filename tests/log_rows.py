@@ -31,8 +31,10 @@ class Clock:
 
 def findings(*rows: dict, **every: object) -> pl.DataFrame:
     """Return findings of `mail.exe` about ann at the start, but for what the rows say."""
-    usual = {"detection_id": "mail.exe", "version": "1", "severity": "low", "title": "An .exe", "tier": 1, "entity_kind": "user_id",
-             "entity": "ann", "time": START, "score": 5.0, "threshold": 3.0, "peak_score": 5.0, "suppressed_by": None, "src_ip": "10.0.0.9"}  # fmt: skip
+    usual = {
+        "detection_id": "mail.exe", "version": "1", "severity": "low", "title": "An .exe", "tier": 1, "entity_kind": "user_id",
+        "entity": "ann", "time": START, "score": 5.0, "threshold": 3.0, "peak_score": 5.0, "suppressed_by": None, "src_ip": "10.0.0.9",
+    }  # fmt: skip
     made = [usual | {"finding_id": f"{i:032x}"} | every | row for i, row in enumerate(rows)]
     types = {
         "time": pl.Datetime("us", "UTC"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from tocsin.alerts.grouping import Grouping, raised_by
-from tocsin.alerts.reading import load, newest_first, resolve
+from tocsin.alerts.reading import caveat_rows, load, newest_first, resolve
 from tocsin.alerts.triage import Triage
 from tocsin.lifecycle import JOURNAL_KINDS, History, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import TIME
@@ -194,6 +194,8 @@ class Alerts(Triage):
                 name: fit_frame(frame, name).with_columns(pl.col("recorded_at").fill_null(now))
                 for name, frame in zip(("alert", "activity", "finding", "journal"), history.frames(), strict=True)
             }
+            told = caveat_rows(history).with_columns(now.alias("recorded_at"))
+            framed["journal"] = pl.concat([framed["journal"], told])
             if source is not None:
                 unnamed = pl.col("source") == "import"
                 framed["alert"] = framed["alert"].with_columns(

@@ -11,7 +11,8 @@ import polars as pl
 import sqlalchemy as sa
 
 from tocsin.calendars import instant_us
-from tocsin.lifecycle import History, LifecycleError, empty_history
+from tocsin.lifecycle import History, LifecycleError, empty_history, fit_frame
+from tocsin.lifecycle.frames import TIME
 from tocsin.store import read
 from tocsin.store.rows import CHUNK_ROWS, among
 from tocsin.store.schema import TABLES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HAPPENED: Final = {"alert": "created_at", "activity": "at", "finding": "time", "journal": "at"}
 _PAGE_ALERTS: Final = 5_000
 _SHOWN: Final = 5
+_CAVEAT: Final = "caveat"
 
 
 def load(
@@ -46,7 +48,16 @@ def load(
             frames[name] = read(connection, name, *where, chunk=CHUNK_ROWS)
         elif name != "journal":
             frames[name] = read(connection, name, *where, among(columns.alert_id, alert_ids, connection.dialect.name))
-    return History(frames["alert"], frames["activity"], frames["finding"], frames["journal"])
+    caveats = frames["journal"].filter(kind="note", name=_CAVEAT)["value"].unique(maintain_order=True).to_list()
+    return History(frames["alert"], frames["activity"], frames["finding"], frames["journal"], caveats=tuple(caveats))
+
+
+def caveat_rows(history: History) -> pl.DataFrame:
+    """Return the caveats of a history as notes of the journal, as old as its oldest alert: they hold for all of them."""
+    first = history.alerts["created_at"].min()
+    told = () if first is None else history.caveats
+    rows = pl.DataFrame({"value": told, "at": [first] * len(told)}, schema={"value": pl.String, "at": TIME})
+    return fit_frame(rows.with_columns(kind=pl.lit("note"), name=pl.lit(_CAVEAT)), "journal")
 
 
 def newest_first(connection: Connection, *, rule: str | None = None) -> Iterator[History]:

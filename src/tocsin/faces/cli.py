@@ -12,6 +12,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from tocsin.errors import TocsinError
+from tocsin.faces.commands.alerts import alerts
 from tocsin.faces.commands.ask import ask
 from tocsin.faces.commands.backtest import backtest
 from tocsin.faces.commands.demo import demo
@@ -79,7 +80,7 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
-for _group in (ask, metrics, mapping, rules, geo, workbench):
+for _group in (alerts, ask, metrics, mapping, rules, geo, workbench):
     _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 

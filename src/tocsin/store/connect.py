@@ -150,6 +150,7 @@ def _sqlite_settings(connection: Any, _record: Any) -> None:
         "synchronous = FULL",  # what triage said survives a power cut; an import syncs once, so it costs nothing there
         f"busy_timeout = {BUSY_SECONDS * 1000}",
         f"cache_size = -{_CACHE_KB}",
+        "threads = 2",  # indexes after a large import are sorted by two
         "recursive_triggers = ON",  # so that REPLACE is refused like the DELETE it is
     ):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -3,7 +3,7 @@
 Enters: the command's arguments. Leaves: a report on stdout (or one JSON document), a file of findings. Layer: faces.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,6 +51,12 @@ class ReportOptions:
 
     top: Annotated[int, Parameter(help="How many entities to rank, by findings and by score.")] = 5
     out: Annotated[Path | None, Parameter(help="Write the findings: .parquet, .jsonl or .csv.", metavar="FILE")] = None
+    log: Annotated[
+        str | None,
+        Parameter(
+            help="Write the findings into this alert log too; it is made where there is none.", metavar="FILE|URL"
+        ),
+    ] = None
     json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False
     svg: Annotated[Path | None, Parameter(show=False)] = None
 
@@ -105,12 +111,24 @@ def backtest(
     new = past[-1]
     if report.out:
         export.write_frame(new.findings, report.out)
+    added = None if report.log is None else _log(new, report.log)
     comparison = _compared(past)
     if report.json:
-        export.print_json("backtest", _document(events, refs, new, report, comparison))
+        export.print_json("backtest", _document(events, refs, new, report, comparison) | {"log": added})
     else:
         _show(events, refs, new, report, comparison)
+        if added:
+            words = f"{whole(added['alerts'])} new alerts of {whole(added['findings'])} new findings; {whole(added['known'])} were known"
+            new_console().print(f"{words}: {safe(report.log)}" if "://" not in str(report.log) else words)
     return 0
+
+
+def _log(past: "Backtest", where: str) -> dict[str, int]:
+    """Write the findings into an alert log, each rule's in windows of its own length; return what was new."""
+    from tocsin.alerts import Alerts, Grouping
+
+    with Alerts(where, grouping=Grouping.of_rules(past.engine.detections)) as log:
+        return asdict(log.add(past.findings, source="backtest"))
 
 
 def _replay(
