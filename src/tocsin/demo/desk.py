@@ -51,16 +51,14 @@ def triage_findings(folder: Path, findings: pl.DataFrame, truth: Truth, events: 
     path = folder / LOG
     for name in (LOG, f"{LOG}-wal", f"{LOG}-shm"):
         (folder / name).unlink(missing_ok=True)
-    first, last = events["day"].min(), events["day"].max()
-    end = _midnight(last) + timedelta(days=1)  # type: ignore[arg-type]
+    days: list[date] = events["day"].sort().to_list()
+    begin, end = _midnight(days[0]), _midnight(days[-1]) + timedelta(days=1)
     with Alerts(path, clock=lambda: end) as log:
         log.add(findings.filter(pl.col("severity") != "informational"), source="backtest")
         raised = log.history()
         made = triage(raised.alerts, seed, until=end, true=_true(raised.alerts, truth)).history
         nothing = raised.alerts.clear()
-        journal = pl.concat(
-            [made.journal, History.of(nothing, journal=_delivered(events, _midnight(first), end)).journal]
-        )  # type: ignore[arg-type]
+        journal = pl.concat([made.journal, History.of(nothing, journal=_delivered(events, begin, end)).journal])
         log.import_history(History(nothing, made.activities, journal=journal))
         history = log.history()
     report = weekly(history)

@@ -67,9 +67,9 @@ class Scope:
             since = moment(days.begin(int(days.number(np.array([instant_us(first)]))[0])))
         if until is None:
             until, last = self.as_of, self.history.alerts["created_at"].max()
-            if until is not None and last == until:  # the latest alert counts although the span is half-open
+            if last == until:  # the latest alert counts although the span is half-open
                 until = moment(instant_us(until) + 1)
-        return None if until is None or since >= until else (since, until)
+        return None if since >= until else (since, until)
 
     @cached_property
     def alerts(self) -> pl.DataFrame:

@@ -184,9 +184,7 @@ class _Plan:
     promoted: Bools
 
 
-def _plan(
-    draw: np.random.Generator, frame: pl.DataFrame, came: Arrivals, desk: Desk, known: pl.Series | None
-) -> _Plan:
+def _plan(draw: np.random.Generator, frame: pl.DataFrame, came: Arrivals, desk: Desk, known: pl.Series | None) -> _Plan:
     n = frame.height
     rules = came.rules
     tests = frame["is_test"].to_numpy()
