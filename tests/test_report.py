@@ -146,7 +146,7 @@ def test_nothing_an_attacker_wrote_acts_in_the_page_or_the_markdown(made: Simula
 
 def test_tables_have_names_that_can_be_files(report: Report) -> None:
     for name in report.tables():
-        assert re.fullmatch(r"[a-z0-9-]+", name), name
+        assert re.fullmatch(r"[a-z0-9_-]+", name), name
 
 
 def test_a_log_without_handling_times_is_told_so_instead_of_given_invented_ones(made: SimulatedTriage) -> None:
