@@ -11,9 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+import tocsin as tc
 from tocsin.demo import challenges, judging, run
 from tocsin.demo.judging import Expected, StoryResult, judge, judge_traps, to_frame
 from tocsin.demo.run import DemoError, run_demo, work_blindly
+from tocsin.engine.findings import empty as no_findings
 from tocsin.questions.changes import UNLIKE
 from tocsin.sources.simulate import STORY_KINDS, Truth, simulate
 from tocsin.sources.simulate.truth import Label
@@ -194,7 +196,7 @@ def test_the_truth_is_on_disk_only_after_the_worker(tmp_path: Path, monkeypatch:
     def worker(folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         seen.append({path.name for path in folder.iterdir()})
         pl.DataFrame({"detection": ["mail.x"]}).write_parquet(folder / "rules.parquet")
-        return findings(), answers()
+        return no_findings(), answers()
 
     monkeypatch.setattr(run, "work_blindly", worker)
     report = run_demo(seed=3, folder=tmp_path, users=120, days=40)
@@ -217,6 +219,11 @@ def test_a_small_demo_finds_every_story_and_answers_every_challenge(tmp_path: Pa
     assert report.passed
     assert report.findings == pl.read_parquet(tmp_path / "findings.parquet").height
     assert {page.stem for page in report.pages} >= {"changes", "hours", "parameter", "travellers"}
+    assert report.triaged.alerts > 100
+    assert "SOC report of week" in (tmp_path / "report.html").read_text()
+    with tc.Alerts(tmp_path / "soc.db", create=False) as log:
+        verdicts = log.history().current["verdict"]
+    assert {"true_positive", "false_positive"} <= set(verdicts)
     sprung = report.traps.filter(pl.col("flagged") > 0)["trap"].to_list()
     assert "newsletter" in sprung, "volume alone cannot tell a newsletter from an outlier, and the demo says so"
     assert not {"many_recipients_no_exe", "forgotten_password", "new_phone"} & set(sprung)

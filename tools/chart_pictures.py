@@ -1,6 +1,7 @@
 """Draw the charts in the docs: `python -m tools.chart_pictures` (needs Debian's chromium on the PATH).
 
-Enters: the log that a page's first example makes. Leaves: `docs/images/ask-*.png`, `docs/images/metrics-*.png`.
+Enters: what a page's first example makes. Leaves: `docs/images/ask-*.png`, `docs/images/metrics-*.png` and
+`docs/images/report.png`, the head of a page.
 Layer: none (outside the package).
 """
 
@@ -16,7 +17,14 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH, HEIGHTS = (
     960,
-    {"ask-series": 470, "ask-travel": 540, "metrics-arrivals": 440, "metrics-staffing": 460, "metrics-response": 470},
+    {
+        "ask-series": 470,
+        "ask-travel": 540,
+        "metrics-arrivals": 440,
+        "metrics-staffing": 460,
+        "metrics-response": 470,
+        "report": 900,
+    },
 )
 HIDDEN = "h1,h2,p,.tables[tabindex],footer,.modebar{display:none!important}"
 STYLE = f"<style>body{{margin:0;background:#fbfcfd;color-scheme:light}}main{{padding:0}}{HIDDEN}</style>"
@@ -32,10 +40,10 @@ def log_of_the_page(name: str) -> dict[str, Any]:
     return names
 
 
-def draw(name: str, html: str, height: int) -> Path:
-    """Take a picture of a page with nothing but its chart."""
+def draw(name: str, html: str, height: int, style: str = STYLE) -> Path:
+    """Take a picture of a page; by default with nothing but its chart."""
     page, target = Path(f"{name}.html").resolve(), DOCS / "images" / f"{name}.png"
-    page.write_text(html.replace("</head>", f"{STYLE}</head>"), encoding="utf-8")
+    page.write_text(html.replace("</head>", f"{style}</head>"), encoding="utf-8")
     command = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=8000"]
     command += [f"--screenshot={target}", f"--window-size={WIDTH},{height}", page.as_uri()]
     subprocess.run(command, check=True, capture_output=True)
@@ -58,6 +66,10 @@ def main() -> None:
         for name, answer in answers.items():
             path = draw(name, answer.to_html(), HEIGHTS[name])
             print(f"{path}: {path.stat().st_size:,} bytes")
+        report = log_of_the_page("report.md")["report"]
+        draw(
+            "report", report.to_html(), HEIGHTS["report"], "<style>body{background:#fbfcfd;color-scheme:light}</style>"
+        )
         os.chdir("/")
 
 

@@ -56,7 +56,8 @@ def triage_findings(folder: Path, findings: pl.DataFrame, truth: Truth, events: 
     with Alerts(path, clock=lambda: end) as log:
         log.add(findings.filter(pl.col("severity") != "informational"), source="backtest")
         raised = log.history()
-        made = triage(raised.alerts, seed, until=end, true=_true(raised.alerts, truth)).history
+        true = _true(raised.alerts, truth)
+        made = triage(raised.alerts, seed, until=end, true=true).history if raised.alerts.height else raised
         nothing = raised.alerts.clear()
         journal = pl.concat([made.journal, History.of(nothing, journal=_delivered(events, begin, end)).journal])
         log.import_history(History(nothing, made.activities, journal=journal))

@@ -253,7 +253,7 @@ def _said(unit: str, value: float | None) -> str:
     if unit == "share":
         return f"{value:.1%}".replace("%", " %")
     if unit == "minutes":
-        return f"{value:.0f} minutes" if value < 120 else f"{value / 60:.1f} h"
+        return f"{value:.0f} min" if value < 120 else f"{value / 60:.1f} h"
     return f"{value:,.0f}"
 
 
