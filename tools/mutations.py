@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tools import metric_mutations, question_mutations, workbench_mutations
+from tools import log_mutations, metric_mutations, question_mutations, workbench_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -345,6 +345,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *STATS_FLOOR,
     *RANDOM,
     *question_mutations.MUTATIONS,
+    *log_mutations.MUTATIONS,
     *workbench_mutations.MUTATIONS,
     *metric_mutations.MUTATIONS,
 )

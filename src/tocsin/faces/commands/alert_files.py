@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tocsin.faces import export
-from tocsin.faces.said import AsJson, Log, open_log
 from tocsin.faces.options import UsageError, instant
+from tocsin.faces.said import AsJson, Log, open_log
 from tocsin.faces.terminal import new_console, safe, spinner, whole
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from rich.text import Text
 from tocsin.faces import export
 from tocsin.faces.answers import AnswerOptions, put
 from tocsin.faces.commands import alert_files, triage
-from tocsin.faces.said import AlertId, AsJson, Log, open_log
 from tocsin.faces.options import (
     LOOKING_UP,
     READING,
@@ -26,6 +25,7 @@ from tocsin.faces.options import (
     gaps_of,
     load_detections,
 )
+from tocsin.faces.said import AlertId, AsJson, Log, open_log
 from tocsin.faces.terminal import Column, Trimmed, make_table, moment, new_console, number, numeric, safe, whole
 
 if TYPE_CHECKING:

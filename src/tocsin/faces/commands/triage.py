@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from tocsin.faces import export
-from tocsin.faces.said import SAID, AlertId, Reason, SaidOptions, open_log, said
 from tocsin.faces.options import instant
+from tocsin.faces.said import SAID, AlertId, Reason, SaidOptions, open_log, said
 from tocsin.faces.terminal import new_console, safe
 
 if TYPE_CHECKING:
