@@ -228,8 +228,10 @@ def test_simulate_says_what_it_planted(tocsin, tmp_path: Path) -> None:
 def test_the_demo_shows_stories_and_fails_below_a_floor(
     tocsin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tocsin.demo import challenges, judging
+    from tocsin.demo import challenges, desk, judging
     from tocsin.demo import run as demo
+    from tocsin.reports import Report
+    from tocsin.views.page import Tile
 
     expected = judging.Expected("exe_spray", "mail.exe-many-recipients")
     result = judging.StoryResult(
@@ -238,7 +240,9 @@ def test_the_demo_shows_stories_and_fails_below_a_floor(
     traps = pl.DataFrame({"trap": ["newsletter"], "users": [1], "flagged": [0], "detections": [""]})
     solved = challenges.Solved("B1", "ask poisson", "6.01", "6", right=True)
     rules = pl.DataFrame({"detection": ["mail.x"]})
-    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), (solved,), traps, rules, ())
+    tiles = (Tile("alerts raised", "12", "last week 9", "alerts raised in the week"),)
+    triaged = desk.Triaged(12, 40, Report("SOC report of week 2026-W26", (), {}, "0f", tiles), tmp_path / "report.html")
+    report = demo.DemoReport(7, tmp_path, 100, 20, 1000, 3, 1.0, 2.0, (result,), (solved,), traps, rules, (), triaged)
     monkeypatch.setattr(demo, "run_demo", lambda *_: report)
     picture = tmp_path / "demo.svg"
     done = tocsin("demo", "--svg", picture)

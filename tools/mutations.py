@@ -8,8 +8,9 @@ that states the claim it breaks. Layer: none (outside the package).
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 
-from tools import history_mutations, metric_mutations, question_mutations, response_mutations, workbench_mutations
 from tools.mutants import Mutation
 
 ARRIVE = "src/tocsin/engine/arrive.py"
@@ -331,6 +332,13 @@ RANDOM = (
 )
 # fmt: on
 
+
+def _of_other_rooms() -> list[Mutation]:
+    """Return the breaks of every file of this folder whose name ends in `_mutations`."""
+    files = sorted(Path(__file__).parent.glob("*_mutations.py"))
+    return [m for file in files for m in import_module(f"tools.{file.stem}").MUTATIONS]
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     *GROUND,
     *CALENDAR,
@@ -344,9 +352,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *SIMULATED,
     *STATS_FLOOR,
     *RANDOM,
-    *question_mutations.MUTATIONS,
-    *history_mutations.MUTATIONS,
-    *workbench_mutations.MUTATIONS,
-    *metric_mutations.MUTATIONS,
-    *response_mutations.MUTATIONS,
+    *_of_other_rooms(),
 )
