@@ -162,6 +162,13 @@ def test_no_data_is_not_zero_and_changes_no_regime() -> None:
     assert len(cp.counts(zeros)) == 3
 
 
+def test_an_outage_of_the_first_days_is_an_accident_like_any_other() -> None:
+    for seed in range(20):
+        y = year(seed)
+        y[seed % 2 : seed % 2 + 2] = 0
+        assert len(cp.counts(y)) == 0
+
+
 def test_means_are_those_of_all_days_of_a_regime() -> None:
     y = year(4, (100, 3.0), spikes=2)
     found = cp.counts(y)

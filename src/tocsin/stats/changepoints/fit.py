@@ -25,6 +25,7 @@ from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON, best_cut
 from tocsin.stats.changepoints.season import REMOVED, first_factors, normalised, set_apart
 
 ROUNDS = 6
+STARTS, VALUES_A_START = 3, 25  # cuts that a first guess of the noise may leave out, and what each needs to be one
 ROUNDING = 1e-14  # of the sum of squares: cumulative sums know no smaller variance
 
 
@@ -55,21 +56,31 @@ def _refit(y: Any, rate: Any, known: Any, place: Any, period: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _first_noise(values: Any, exposure: Any, r: Any, m: Any) -> Any:
-    """Return the least noise of a level that differences, or residuals around the best single cut, speak for.
+    """Return the least noise of a level that differences, or residuals around a few cuts, speak for.
 
-    A lone step is a large share of the differences of a few values, and none of the residuals around it. A staircase of
+    A step is a large share of the differences of a few values, and none of the residuals around it. A staircase of
     nothing but runs of equal values, each long enough for a regime, has no noise.
     """
     if _is_staircase(values, exposure, m):
         return 0.0, 0.0, 1.0
-    variance, first, inflation = from_most_differences(r)
-    at, _ = best_cut(sums_of(values, exposure), GAUSSIAN, 0, values.size, 3, np.inf)
-    if at > 0:
-        around, _ = residuals(values, exposure, GAUSSIAN, np.array([at]), np.inf)
-        lone, its_first, its_inflation = around_one_cut(around, 0)
-        if 0 < lone * its_inflation < variance * inflation:
-            return lone, its_first, its_inflation
-    return variance, first, inflation
+    least = from_most_differences(r)
+    s, cuts = sums_of(values, exposure), np.empty(0, np.int64)
+    for count in range(1, max(1, min(STARTS, values.size // VALUES_A_START)) + 1):
+        at, most = -1, 0.0
+        for i in range(count):
+            low = cuts[i - 1] if i else 0
+            high = cuts[i] if i < cuts.size else values.size
+            now, gain = best_cut(s, GAUSSIAN, low, high, 3, np.inf)
+            if gain > most:
+                at, most = now, gain
+        if at < 0:
+            break
+        cuts = np.sort(np.append(cuts, at))
+        around, _ = residuals(values, exposure, GAUSSIAN, cuts, np.inf)
+        found = around_one_cut(around, 0) if count == 1 else from_residuals(around, count + 1, count)
+        if 0 < found[0] * found[2] < least[0] * least[2]:
+            least = found
+    return least
 
 
 @njit(cache=True, nogil=True)

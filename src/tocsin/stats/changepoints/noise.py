@@ -20,7 +20,7 @@ from tocsin.stats.changepoints.search import POISSON, slope_of, sums_of
 SMALLEST_DISPERSION = 0.1
 MEMORY = 10  # values: neighbours alike over more than a tenth of a series cannot be told from changes of its level
 NEGLIGIBLE = 0.03
-CHOSEN = 2.0  # over n, times the correlation, for each cut: it was chosen to fit, and fits more than it should
+CHOSEN = 4.5  # over n, times the correlation, for each cut: it was chosen to fit, and fits more than it should
 UNSURE = 8.0  # over n: a few values show correlations that are not there, and a search has to begin somewhere
 
 

@@ -82,9 +82,9 @@ def set_apart(y: Any, exposure: Any, kind: Any, m: Any) -> Any:
     """Return the values to fit with and what was done to them: REMOVED, CAPPED or ORDINARY.
 
     A value lies apart when it is beyond what is usual on both sides by four robust standard deviations (counts: by a
-    deviance of 16 times the dispersion), or when it and the next do so together. In a run shorter than ``m`` with both
-    sides known it is removed; a longer run is no accident but a regime. At the ends, where one side is unknown, it is
-    capped instead: it may be the beginning of something.
+    deviance of 16 times the dispersion), or when it and the next do so together. In a run shorter than ``m`` it is
+    removed; a longer run is no accident but a regime. At the end, where what follows is unknown, it is capped instead: it
+    may be the beginning of something.
     """
     n = y.size
     medians = _side_medians(y, exposure)
@@ -105,11 +105,11 @@ def set_apart(y: Any, exposure: Any, kind: Any, m: Any) -> Any:
         if side[t] != 0 and end - t < m:
             for i in range(t, end):
                 left, right = medians[i], medians[i + SIDE + 1]
-                if not (math.isnan(left) or math.isnan(right)):
+                if not math.isnan(right):
                     mark[i], fitted[i] = REMOVED, 0.0
                     continue
                 mark[i] = CAPPED
-                usual = (right if math.isnan(left) else left) * exposure[i]
+                usual = left * exposure[i]
                 unit = math.sqrt(spread[i] * (max(usual, 1.0) if kind == POISSON else 1.0))
                 capped = usual + side[i] * APART_SD * unit
                 fitted[i] = max(capped, 0.0) if kind == POISSON else capped
