@@ -249,6 +249,8 @@ def test_the_demo_shows_stories_and_fails_below_a_floor(
     assert done.code == 0
     assert "100 % (100 %)" in done.out
     assert "ok" in done.out
+    assert "SOC report of week 2026-W26" in done.out
+    assert "last week 9" in done.out
     assert "exe_spray" in picture.read_text()
     assert "@font-face" not in picture.read_text()
     assert "http://" not in picture.read_text().replace("http://www.w3.org", "")
