@@ -200,20 +200,24 @@ class History:
         )
 
     @cached_property
-    def observables(self) -> pl.DataFrame:
-        """Each observable of each alert once: ``alert``, ``kind``, ``role``, ``value``; its own and those found later."""
+    def mentions(self) -> pl.DataFrame:
+        """Each observable of each alert as often as it is told: ``alert``, ``kind``, ``role``, ``value``; later ones last."""
         said, found = pl.col("observables"), pl.Struct({"observables": OBSERVABLE})
         own = self.alerts.select("observables").with_row_index("alert")
-        # An alert's rows lie in one part, so that each part is decoded, and rid of repetitions, beside the others.
+        # Each part is decoded beside the others.
         parts = [own.slice(at, AT_ONCE).lazy() for at in range(0, max(own.height, 1), AT_ONCE)]
-        told = pl.concat(pl.collect_all([_each(part.with_columns(said.str.json_decode(OBSERVABLE))) for part in parts]))
+        told = [_each(part.with_columns(said.str.json_decode(OBSERVABLE))) for part in parts]
         enriched = self.events.lazy().filter(pl.col("type") == "enriched")
-        decoded = pl.col("payload").str.json_decode(found).struct.field("observables")
-        later = _each(enriched.select("alert", decoded)).collect()
-        return pl.concat([told, later]).unique(maintain_order=True) if later.height else told
+        later = _each(enriched.select("alert", pl.col("payload").str.json_decode(found).struct.field("observables")))
+        return pl.concat(pl.collect_all([*told, later]))
+
+    @cached_property
+    def observables(self) -> pl.DataFrame:
+        """The `mentions`, each once an alert."""
+        return self.mentions.unique(maintain_order=True)
 
 
 def _each(told: pl.LazyFrame) -> pl.LazyFrame:
-    """Return one row for each observable of each alert, in order of first mention."""
+    """Return one row for each observable that an alert tells."""
     rows = told.explode("observables").drop_nulls("observables").unnest("observables")
-    return rows.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
+    return rows.filter(pl.col("value").is_not_null())

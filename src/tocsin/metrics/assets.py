@@ -122,7 +122,7 @@ def _seen(history: History, *, short_hosts: bool, domains: bool) -> Seen:
     """Return which alert names which asset. Each different text is looked at once, however many alerts name it."""
     subject = history.alerts.select("entity_kind", "entity").with_row_index("alert").drop_nulls()
     subject = subject.select("alert", kind="entity_kind", role=pl.lit(None, pl.String), value="entity")
-    rows = pl.concat([history.observables.select("alert", "kind", "role", "value"), subject])
+    rows = pl.concat([history.mentions, subject])
     which = _kinds(rows)
     rows, which = rows.filter(pl.Series(which >= 0)), which[which >= 0]
     values, texts = _numbered(rows["value"])

@@ -134,7 +134,8 @@ def backlog(scope: Scope, *, every: str = "1d") -> Answer:
     waits = Spells(*(column[kept] for column in waits))
     level = alerts["severity_now"].gather(waits.alert)
     grid = _grid(scope, every)
-    found = waiting_at(waits.begin, waits.end, grid, QUANTILES)
+    near = (waits.end > grid[:1].sum()) & (waits.begin <= grid[-1:].sum())  # others wait at none of these times
+    found = waiting_at(waits.begin[near], waits.end[near], grid, QUANTILES)
     ages = {name: column / HOUR for name, column in zip(("median", "p90"), found.ages.T, strict=True)}
     columns = {
         "time": pl.Series(grid, dtype=pl.Int64).cast(TIME).dt.convert_time_zone(scope.zone), "waiting": found.count,
@@ -145,7 +146,7 @@ def backlog(scope: Scope, *, every: str = "1d") -> Answer:
     present = [name for name in SEVERITIES[::-1] if name in set(level)]
     for name in present:
         mine = (level == name).to_numpy()
-        columns[name] = waiting_at(waits.begin[mine], waits.end[mine], grid, ()).count
+        columns[name] = _upto(waits.begin[mine], grid) - _upto(waits.end[mine], grid)
     table = pl.DataFrame(columns)
     now = _summary(scope, waits)
     past = _summary(earlier, waits) if earlier is not None else {}
@@ -180,8 +181,13 @@ def _grid(scope: Scope, every: str) -> Ints:
 
 def _between(times: Ints, grid: Ints) -> Ints:
     """Return how many times lie after the one grid time up to the next; at the first, none."""
-    upto = np.searchsorted(np.sort(times), grid, "right")
+    upto = _upto(times, grid)
     return np.diff(upto, prepend=upto[:1])
+
+
+def _upto(times: Ints, grid: Ints) -> Ints:
+    """Return how many times there are up to each grid time, that included."""
+    return np.cumsum(np.bincount(np.searchsorted(grid, times), minlength=grid.size + 1)[: grid.size])
 
 
 def _summary(scope: Scope, waits: Spells) -> dict[str, float | None]:
@@ -189,17 +195,20 @@ def _summary(scope: Scope, waits: Spells) -> dict[str, float | None]:
     from tocsin.stats.waiting import waiting_at
 
     hours = _grid(scope, "1h")
-    found = waiting_at(waits.begin, waits.end, hours, QUANTILES)
+    count = _upto(waits.begin, hours) - _upto(waits.end, hours)
+    now = hours[-1:]
+    still = (waits.begin <= now.sum()) & (waits.end > now.sum())
+    found = waiting_at(waits.begin[still], waits.end[still], now, QUANTILES)
     some = hours.size > 0
-    last = found.ages[-1:] / HOUR
+    last = found.ages / HOUR
 
     def known(value: float) -> float | None:
         return None if np.isnan(value) else value
 
     return {
-        "waiting at the end": float(found.count[-1]) if some else None,
-        "waiting on average": float(found.count.mean()) if some else None,
-        "waiting at most": float(found.count.max()) if some else None,
+        "waiting at the end": float(count[-1]) if some else None,
+        "waiting on average": float(count.mean()) if some else None,
+        "waiting at most": float(count.max()) if some else None,
         "median age at the end, hours": known(float(last[0, 0])) if some else None,
         "90 % age at the end, hours": known(float(last[0, 1])) if some else None,
         "oldest at the end, hours": known(float(found.oldest[-1]) / HOUR) if some else None,

@@ -47,7 +47,7 @@ def first_acts(history: History) -> pl.DataFrame:
 
 
 def work(history: History) -> pl.DataFrame:
-    """Return ``alert``, ``minutes`` of work on it, and ``open_ended`` (stretches whose end nobody recorded).
+    """Return ``alert`` and ``minutes`` of work on it; null where nobody recorded any.
 
     The minutes of a stretch are those that its end names, else the time since the same person's last start.
     """
@@ -61,7 +61,5 @@ def work(history: History) -> pl.DataFrame:
     unmeasured = rows.filter(ended, measured.is_null()).height
     minutes = pl.coalesce(measured, between) if unmeasured else measured
     made = rows.with_columns(pl.when(ended).then(minutes).alias("minutes"))
-    return made.group_by("alert", maintain_order=True).agg(
-        pl.when(pl.col("minutes").count() > 0).then(pl.col("minutes").sum()).alias("minutes"),
-        (begun.sum().cast(pl.Int64) - ended.sum().cast(pl.Int64)).clip(0).alias("open_ended"),
-    )
+    counted = made.group_by("alert").agg(pl.col("minutes").sum(), pl.col("minutes").count().alias("ends"))
+    return counted.select("alert", pl.when(pl.col("ends") > 0).then(pl.col("minutes")).alias("minutes"))

@@ -129,19 +129,16 @@ def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.Dat
     )  # fmt: skip
     cases = each.filter("escalated", ~pl.col("promoted"))
     blank = (pl.col("id") == "") & ~pl.col("told")
-    untouched = (
-        each.filter(blank)
-        .join(scope.alerts.select("alert", "state"), on="alert")
-        .filter(pl.col("state") != "closed")
-        .height
-    )
+    ours = each.filter(blank).join(scope.alerts.select("alert", "state"), on="alert")
+    nameless = ours.filter(pl.col("escalated") | pl.col("promoted")).height
+    untouched = ours.filter(pl.col("state") != "closed").height
     extra = rows.height - now["alerts"]
     told = {
         "alerts": (rows.height, f"{extra} rows of alerts that were merged into others" if extra else "the same"),
         "needed no action": (
             each.filter(blank).height,
-            f"blank investigation and notification, whatever the state: {untouched} of these are not closed"
-            + (f"; {extra} merged rows" if extra else ""),
+            f"blank investigation and notification, whatever the state: {untouched} of these are not closed, {nameless} part of a case "
+            f"without an id" + (f"; {extra} merged rows" if extra else ""),
         ),
         "investigations": (cases["id"].n_unique(), _blank_words(cases)),
         "incidents": (each.filter("promoted")["id"].n_unique(), _blank_words(each.filter("promoted"))),
