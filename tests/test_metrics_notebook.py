@@ -94,7 +94,12 @@ def test_the_asset_cell_stops_at_101_alerts_counts_systems_by_vendor_alert_and_c
         host = "PC-LATE" if i >= 101 else "pc-1" if i % 2 else "PC-1"
         pairs = [("HOSTNAME", host), ("HOSTNAME", host), ("USERNAME", "CORP\\ann")]
         evidence[f"a{i:03}"] = pairs, ["Windows 11", "Windows 11", None]
-        told = [*(("hostname", None, v) for k, v in pairs if k == "HOSTNAME"), ("username", None, "CORP\\ann"), ("os", None, "Windows 11"), ("os", None, None)]  # fmt: skip
+        told = [
+            *(("hostname", None, v) for k, v in pairs if k == "HOSTNAME"),
+            ("username", None, "CORP\\ann"),
+            ("os", None, "Windows 11"),
+            ("os", None, None),
+        ]
         alerts.append({"alert_id": f"a{i:03}", "created_at": hour(i), "observables": observables(*told)})
     theirs = cells.top_assets(list(evidence), evidence.__getitem__)
     assert theirs["HOSTNAME"] == {"PC-1": 51, "pc-1": 50}, "101 of 150 alerts, and one host in two spellings"

@@ -95,7 +95,10 @@ def test_each_stage_of_the_funnel_is_part_of_the_one_before(log: tuple) -> None:
 
 
 def test_events_count_where_their_row_lies_inside_the_span() -> None:
-    journal = [{"kind": "events", "name": "edr", "at": hour(a), "until": hour(b), "number": n} for a, b, n in ((0, 5, 10), (5, 9, 7), (9, 99, 1))]  # fmt: skip
+    journal = [
+        {"kind": "events", "name": "edr", "at": hour(a), "until": hour(b), "number": n}
+        for a, b, n in ((0, 5, 10), (5, 9, 7), (9, 99, 1))
+    ]
     history = history_of([{"alert_id": "a", "created_at": hour(1)}], [], journal, END)
     assert funnel(Scope(history, hour(0), hour(9))).facts["events"] == 17
     assert "of the stage before" in str(funnel(Scope(history, hour(0), hour(9))).plot().to_dict())
@@ -172,7 +175,10 @@ def test_the_median_wait_counts_waiting_alerts_as_waiting() -> None:
 
 
 def test_versions_of_a_rule_have_rows_of_their_own_and_a_trend_of_their_own() -> None:
-    alerts = [{"alert_id": f"a{i}", "created_at": hour(i * 2), "rule_id": "r", "rule_version": "1" if i < 12 else "2"} for i in range(48)]  # fmt: skip
+    alerts = [
+        {"alert_id": f"a{i}", "created_at": hour(i * 2), "rule_id": "r", "rule_version": "1" if i < 12 else "2"}
+        for i in range(48)
+    ]
     scope = Scope(history_of(alerts, [], at=hour(96)), hour(48), hour(96))
     table = rules(scope, versions=True).table.sort("version")
     assert table.select("version", "alerts", "alerts_before", "trend").rows() == [("1", 0, 12, 0.0), ("2", 24, 12, 2.0)]
@@ -206,7 +212,15 @@ def test_waits_ended_and_begun_lead_from_one_time_to_the_next_and_severities_add
         {"alert_id": f"a{i}", "created_at": hour(t), "severity": ["low", "high"][i % 2]}
         for i, t in enumerate(rng.uniform(0, 60, 80))
     ]
-    rows = [{"key": f"k{i}", "alert_id": f"a{i}", "at": a["created_at"] + HOUR * float(rng.exponential(5)), "type": "closed"} for i, a in enumerate(alerts[:70])]  # fmt: skip
+    rows = [
+        {
+            "key": f"k{i}",
+            "alert_id": f"a{i}",
+            "at": a["created_at"] + HOUR * float(rng.exponential(5)),
+            "type": "closed",
+        }
+        for i, a in enumerate(alerts[:70])
+    ]
     answer = backlog(Scope(history_of(alerts, rows, at=END), hour(0), END), every="1h")
     table = answer.table
     change = (table["begun"] - table["ended"])[1:].to_list()
@@ -268,7 +282,14 @@ METRICS = (overview, funnel, rules, backlog, reopened)
 def test_an_empty_history_has_an_empty_table_with_the_columns_of_a_full_one_and_says_why(metric) -> None:
     nothing = empty_history()
     empty = metric(Scope(History(nothing["alert"])))
-    full = metric(Scope(history_of([{"alert_id": "a", "created_at": START, "rule_id": "r"}], [{"key": "k", "alert_id": "a", "at": START + HOUR, "type": "closed"}])))  # fmt: skip
+    full = metric(
+        Scope(
+            history_of(
+                [{"alert_id": "a", "created_at": START, "rule_id": "r"}],
+                [{"key": "k", "alert_id": "a", "at": START + HOUR, "type": "closed"}],
+            )
+        )
+    )
     assert empty.empty
     assert not full.empty
     assert empty.table.height == 0

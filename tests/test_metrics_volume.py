@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -30,9 +31,7 @@ def test_spans_merge_and_leave_out_hour_by_hour(given_: list, low: int, length: 
     inside = {h for a, b in given_ for h in range(a, b)}
     whole = merged(given_)
     assert {h for a, b in whole for h in range(a, b)} == inside
-    assert all(b < c for (_, b), (c, _) in zip(whole, whole[1:], strict=False)), (
-        "disjoint, in order, none touching another"
-    )
+    assert all(b < c for (_, b), (c, _) in itertools.pairwise(whole)), "disjoint, in order, none touching another"
     left = outside(whole, low, low + length)
     assert {h for a, b in left for h in range(a, b)} == set(range(low, low + length)) - inside
 
@@ -80,7 +79,10 @@ def test_days_are_local_partial_ones_are_left_out_and_uncovered_ones_named() -> 
 
 def test_a_feed_that_died_is_no_quiet_day_of_the_rules_that_live_on_it() -> None:
     alerts = [*daily([1] * 20, ["edr-rule"]), *({**a, "vendor": "mail"} for a in daily([1, 0] * 15, ["mail-rule"]))]
-    journal = [{"kind": "covered", "name": "edr", "at": START, "until": START + 20 * DAY}, {"kind": "covered", "name": "mail", "at": START, "until": START + 30 * DAY}]  # fmt: skip
+    journal = [
+        {"kind": "covered", "name": "edr", "at": START, "until": START + 20 * DAY},
+        {"kind": "covered", "name": "mail", "at": START, "until": START + 30 * DAY},
+    ]
     answer = coverage(Scope(history_of(alerts, [], journal, START + 30 * DAY), START))
     assert answer.table.select("feed", "days_with_a_gap").rows() == [("edr", 10), ("mail", 0)]
     rows = (
@@ -93,7 +95,8 @@ def test_a_feed_that_died_is_no_quiet_day_of_the_rules_that_live_on_it() -> None
 
 ASSETS = (
     ("host", None, "PC1.corp.example"), ("hostname", None, " pc1.corp.example. "), ("host", None, "pc1"), ("user", None, "CORP\\Ann"),
-    ("username", "actor", "ann@corp.example"), ("user", None, "bob"), ("os", None, "Windows 11"), ("os", None, "windows 11"), ("os", None, "None"),
+    ("username", "actor", "ann@corp.example"), ("user", None, "bob"), ("os", None, "Windows 11"), ("os", None, "windows 11"),
+    ("os", None, "None"),
     ("ip", "source", "::ffff:10.0.0.1"), ("ip", "src", "10.0.0.1"), ("src_ip", None, "2001:DB8::0"), ("ip", "victim", "10.0.0.9"),
     ("ip", None, "10.9.9.9"), ("user", None, ""), ("host", None, "  "), ("process", None, "evil.exe"), ("host", None, None),
 )  # fmt: skip
@@ -137,7 +140,10 @@ def test_an_asset_counts_once_an_alert_however_it_is_spelt(told: list, top: int)
         assert shown["first_seen"].to_list() == [hour(min(expected[name])) for name in ranked[:top]]
         if len(ranked) > top:
             assert table["asset"][-1] == "(other)"
-            assert table["alerts"][-1] == len({i for i, (h, _) in enumerate(told) for name in ranked[top:] if h in expected[name]} & {i for i, (h, what) in enumerate(told) if any(MEANT.get(v, v) in ranked[top:] for _, _, v in what)})  # fmt: skip
+            assert table["alerts"][-1] == len(
+                {i for i, (h, _) in enumerate(told) for name in ranked[top:] if h in expected[name]}
+                & {i for i, (h, what) in enumerate(told) if any(MEANT.get(v, v) in ranked[top:] for _, _, v in what)}
+            )
 
 
 def test_names_can_be_kept_short_or_with_their_domain_and_ambiguous_ones_are_noted() -> None:
@@ -192,7 +198,8 @@ def made(change: int = 60, days: int = 120, seed: int = 3) -> list[dict]:
 
 def test_a_change_is_dated_and_its_cause_stands_on_top_with_the_release_beside_it() -> None:
     journal = [
-        {"kind": "release", "name": "louder", "value": "2", "at": START + 60 * DAY}, {"kind": "release", "name": "far", "value": "9", "at": START + 20 * DAY},
+        {"kind": "release", "name": "louder", "value": "2", "at": START + 60 * DAY},
+        {"kind": "release", "name": "far", "value": "9", "at": START + 20 * DAY},
         {"kind": "covered", "name": "edr", "at": START, "until": START + 120 * DAY},
     ]  # fmt: skip
     answer = change_points(Scope(history_of(made(), [], journal, START + 120 * DAY), START))

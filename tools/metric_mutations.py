@@ -20,9 +20,29 @@ def _in(tests: str, name: str, file: str, old: str, new: str, test: str) -> Muta
 
 _come = partial(_in, "test_arrivals")
 _staff = partial(_in, "test_staffing")
+_triage = partial(_in, "test_metrics_triage")
+_volume = partial(_in, "test_metrics_volume")
 
 # fmt: off
 MUTATIONS: tuple[Mutation, ...] = (
+    _triage("overview.blank-id-is-a-case", ROOM + "deeds.py", 'return pl.when(text != "").then(text)', "return text",
+            "each_number_of_the_overview_is_what_its_definition_says"),
+    _triage("overview.untouched-needs-no-action", ROOM + "overview.py", 'action.filter(pl.col("state") == "closed").height', "action.height",
+            "each_number_of_the_overview_is_what_its_definition_says"),
+    _triage("rules.unjudged-are-surely-false", ROOM + "rules.py", "wilson(true + open_, true + false + open_)", "wilson(true, true + false + open_)",
+            "waste_that_is_sure_takes_unjudged_alerts_for_true_and_what_is_possible_takes_them_for_false"),
+    _triage("backlog.suppression-never-ends", ROOM + "backlog.py", "new = np.flatnonzero(suppressed & (over < following))", "new = np.flatnonzero(suppressed & (over < 0))",
+            "the_backlog_at_any_time_is_the_alerts_that_wait_then_with_their_ages"),
+    _triage("backlog.break-of-no-length-ends-a-wait", ROOM + "backlog.py", "_stretches(created, alert[last], at[last], waits[last])", "_stretches(created, alert, at, waits)",
+            "the_backlog_at_any_time_is_the_alerts_that_wait_then_with_their_ages"),
+    _triage("reopened.before-it-was-closed", ROOM + "backlog.py", '(pl.col("type") == "reopened") & after_a_close', '(pl.col("type") == "reopened")',
+            "a_closed_alert_that_was_opened_again_counts_once_with_its_first_return"),
+    _volume("coverage.dead-feed-is-covered", ROOM + "coverage.py", 'outside(merged(spans["covered"]), begin, until)', 'outside(merged(spans["covered"]), begin, max(b for _, b in spans["covered"]))',
+            "a_feed_that_died_is_no_quiet_day_of_the_rules_that_live_on_it"),
+    _volume("assets.once-a-mention", ROOM + "assets.py", "pair = pair[np.diff(pair, prepend=-1) > 0]", "pair = pair[np.diff(pair, prepend=-1) >= 0]",
+            "an_asset_counts_once_an_alert_however_it_is_spelt"),
+    _volume("changes.gap-is-zero", ROOM + "changes.py", "counts[~days.known] = np.nan", "counts[~days.known] = 0",
+            "days_without_data_are_missing_and_a_feed_dead_at_the_end_is_seen"),
     _come("work.night-ends-at-midnight", WORK, "return start, end + (DAY_MINUTES if end <= start else 0)", "return start, DAY_MINUTES if end <= start else end",
           "a_night_shift_over_a_change_of_the_clock_has_the_hours_that_the_clock_showed"),
     _come("work.yesterdays-shift-is-forgotten", WORK, "np.arange(low // DAY - 2,", "np.arange(low // DAY,",

@@ -59,7 +59,9 @@ def spells(history: History) -> Spells:
     if suppressed.any():
         until = rows["until"].fill_null(NEVER).to_numpy()
         alert, at, waits = _expired(alert, at, waits, suppressed, until)
-    return _stretches(created, alert, at, waits)
+    # Of what is said of one moment the last holds: a wait that begins again as it ends goes on.
+    last = np.append((np.diff(alert) != 0) | (np.diff(at) != 0), True)[: alert.size]
+    return _stretches(created, alert[last], at[last], waits[last])
 
 
 def _expired(alert: Ints, at: Ints, waits: Flags, suppressed: Flags, until: Ints) -> tuple[Ints, Ints, Flags]:
