@@ -238,6 +238,10 @@ def test_expels_and_thehives_clocks_measure_between_the_moments_they_name() -> N
     assert one((4, "work_started"), (60, "closed"), clock="thehive-resolve")["minutes"] == 56
     assert one((4, "work_started"), clock="thehive-acknowledge", **early)["minutes"] == 11
     assert one((4, "assigned"), clock="expel-acknowledge")["excluded"] == "left without it"
+    earlier = ((2, "closed"), (3, "reopened"), (9, "escalated"), (20, "closed"))
+    assert one(*earlier, clock="expel-investigate")["minutes"] == 11, (
+        "what was closed before it began was something else"
+    )
     assert one((4, "work_started"), clock="expel-investigate")["excluded"] == "never escalated"
 
 
@@ -270,6 +274,17 @@ def test_the_notebooks_clock_equals_the_notebooks_arithmetic_to_the_last_digit(d
     schema = {"alert_id": pl.String, "at": pl.Datetime("us", "UTC"), "type": pl.String, "actor_kind": pl.String}
     history = History.of(pl.DataFrame(alerts), pl.DataFrame(activities, schema=schema), at=START + timedelta(days=30))
     assert durations(Scope(history, **SPAN), "notebook")["minutes"].to_list() == expected
+
+
+@pytest.mark.parametrize("seconds", [7.5, 160.5, 0.3, -7.5, 22.5, 1e7 + 7.5])
+def test_the_notebooks_halves_are_rounded_as_python_rounds_them(seconds: float) -> None:
+    at = START + timedelta(seconds=seconds)
+    history = History.of(
+        pl.DataFrame({"alert_id": ["a"], "created_at": [START]}), pl.DataFrame({"alert_id": ["a"], "at": [at], "type": ["closed"]}),
+        at=START + timedelta(days=200),
+    )  # fmt: skip
+    wanted = as_the_notebook_counts({"status": "CLOSED", "created": START, "closed": at})
+    assert durations(Scope(history, **SPAN), "notebook")["minutes"].item() == wanted
 
 
 @pytest.mark.needs("pandas")

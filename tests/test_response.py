@@ -106,7 +106,8 @@ def test_an_alert_that_has_waited_longer_than_its_target_has_missed_it() -> None
 
 
 def test_on_the_minute_is_in_time() -> None:
-    assert slo(told([(0, 15, "critical")]), targets={"critical": 15}).table["in_time_share"][0] == 1
+    row = slo(told([(0, 15, "critical")]), targets={"critical": 15}).table.row(0, named=True)
+    assert (row["in_time_share"], row["met"], row["missed"]) == (1, 1, 0)
 
 
 def test_shares_of_all_or_none_have_an_interval_with_a_width() -> None:
