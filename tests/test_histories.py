@@ -190,6 +190,7 @@ def test_each_cleaning_rule_counts_what_it_caught_and_can_be_switched() -> None:
         ("missing-id", 3), ("duplicate-row", 5), ("conflicting-id", 7), ("absurd-creation-time", 8), ("absurd-creation-time", 9),
     ]  # fmt: skip
     assert read.rejected.select("line", "column", "kept").rows() == [(10, oracle.T4, True), (10, oracle.T60, True)]
+    assert told(read.history, "bad") == [], "neither what cannot be read nor what is to come has happened"
     assert read.counts["read"] == read.counts["alerts"] + read.counts["dropped"] == len(rows)
 
     dropped = expel(*rows, cleaning={"severity-tuning": "drop", "close-reason-phishing-simulation": "keep"})

@@ -26,7 +26,8 @@ _RULES = "each_cleaning_rule_counts_what_it_caught_and_can_be_switched"
 
 # fmt: off
 MUTATIONS: tuple[Mutation, ...] = (
-    _file("one-close-is-a-reopening", "alerts.py", "pl.when(first < last).then", "pl.when(first <= last).then", _ROWS),
+    _file("one-close-is-a-reopening", "alerts.py", "pl.when(first < last).then", "pl.when(first <= last).then",
+          "a_small_export_gives_these_alerts_whatever_the_order_and_case_of_its_columns"),
     _file("reopened-before-it-was-closed", "alerts.py", "pl.col(name) > first, pl.col(name) <= last", "pl.col(name) <= last", _ROWS),
     _file("who-acts-is-always-human", "alerts.py", '.then(pl.lit("automation"))', '.then(pl.lit("human"))', _ROWS),
     _file("a-condition-of-null-holds", "alerts.py", "told.is_in(words).fill_null(value=False)", "told.is_in(words).fill_null(value=True)", _ROWS),
