@@ -75,7 +75,7 @@ def test_the_number_of_alerts_of_a_backtest_is_the_one_it_reported(log: Alerts) 
 
 
 def test_adding_the_same_again_changes_nothing(log: Alerts, clock: Clock) -> None:
-    rows = findings({}, {"time": minute(3)})
+    rows = findings({}, {"time": minute(3), "peak_score": 7.0})
     assert log.add(rows) == Added(alerts=1, findings=2)
     before = log.history()
     clock.set(60)
