@@ -31,7 +31,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _file("reopened-before-it-was-closed", "alerts.py", "pl.col(name) > first, pl.col(name) <= last", "pl.col(name) <= last", _ROWS),
     _file("who-acts-is-always-human", "alerts.py", '.then(pl.lit("automation"))', '.then(pl.lit("human"))', _ROWS),
     _file("a-condition-of-null-holds", "alerts.py", "told.is_in(words).fill_null(value=False)", "told.is_in(words).fill_null(value=True)", _ROWS),
-    _file("the-key-of-what-nobody-timed-has-its-time", "alerts.py", 'key=pl.when(asked).then("key")', "key=pl.lit(None, pl.String)",
+    _file("the-key-of-what-nobody-timed-has-its-time", "alerts.py", "return keys.scatter(asked.arg_true(), told) if len(told) else keys", "return keys",
           "an_alert_that_is_closed_nobody_knows_when_is_closed_and_counted_and_said_again_by_a_later_export"),
     _file("order-within-a-minute-is-lost", "updates.py", "pl.col(ROW) * _CHANGES_AN_UPDATE + order", "pl.lit(order, pl.Int64)", _LOG),
     _file("another-wait-is-the-same-wait", "updates.py", '("on_hold", "on_hold"): ("resumed", "held")', '("on_hold", "on_hold"): ()', _LOG),

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
+import pyarrow as pa
 
 from tocsin.errors import did_you_mean
 from tocsin.hashing import hash_column
@@ -140,8 +141,9 @@ def digest(parts: Sequence[pl.Expr], frame: pl.DataFrame) -> pl.Series:
     """
     told = [pl.when(p.is_null()).then(pl.lit("\x00")).otherwise(p.cast(pl.String).fill_null("")) for p in parts]
     text = frame.select(pl.concat_str(told, separator="\x1f").alias("text"))["text"]
-    data = hash_column(text, _PUBLIC_KEY).tobytes().hex()
-    return pl.Series([data[i : i + 32] for i in range(0, len(data), 32)], dtype=pl.String)
+    hashes = pa.py_buffer(hash_column(text, _PUBLIC_KEY))
+    words = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(text), [None, hashes])
+    return pl.Series(pl.from_arrow(words)).cast(pl.Binary).bin.encode("hex")
 
 
 def activity_key(frame: pl.DataFrame) -> pl.Series:

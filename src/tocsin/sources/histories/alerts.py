@@ -209,14 +209,8 @@ def activity_frame(sheet: Sheet, told: pl.DataFrame, alerts: pl.DataFrame, *, as
     ids = pl.DataFrame([sheet.frame[ROW], alerts["alert_id"], alerts["created_at"]])
     rows = told.join(ids, on=ROW, how="inner").sort("at", ROW, "@order", maintain_order=True)
     sheet.count("clock-skew", int((rows["at"] < rows["created_at"]).sum()))
-    asked = (pl.col("actor_kind") == "import") & pl.col("payload").is_in([_SINCE_UNKNOWN, _BY_STATUS])
-    keys = digest([pl.col("alert_id"), pl.col("type"), pl.lit("by its status")], rows)
-    frame = fit_frame(
-        rows.with_columns(keys.alias("key")).select(
-            "alert_id", *ACTIVITY_COLUMNS, recorded_at=pl.lit(as_of, TIME), key=pl.when(asked).then("key")
-        ),
-        "activity",
-    )
+    said = rows.select("alert_id", *ACTIVITY_COLUMNS, pl.lit(as_of, TIME).alias("recorded_at"), _keys_of_states(rows))
+    frame = fit_frame(said, "activity")
     known = _checked_verdicts(frame, sheet)
     if sheet.mapping.shape == "updates" and known["key"].is_duplicated().any():
         # Within one minute an alert can go to somebody, away, and back: that is two activities that say the same.
@@ -225,6 +219,16 @@ def activity_frame(sheet: Sheet, told: pl.DataFrame, alerts: pl.DataFrame, *, as
         return known.with_columns(pl.when(times > 1).then(other).otherwise("key").alias("key"))
     # In one row an alert's second of two equal ones says nothing new.
     return known.filter(pl.col("key").is_first_distinct())
+
+
+def _keys_of_states(rows: pl.DataFrame) -> pl.Series:
+    """Return the keys of what the status alone asks for, null for all else."""
+    asked = (rows["actor_kind"] == "import") & rows["payload"].is_in([_SINCE_UNKNOWN, _BY_STATUS]).fill_null(
+        value=False
+    )
+    keys = pl.Series("key", [None], dtype=pl.String).new_from_index(0, rows.height)
+    told = digest([pl.col("alert_id"), pl.col("type"), pl.lit("by its status")], rows.filter(asked))
+    return keys.scatter(asked.arg_true(), told) if len(told) else keys
 
 
 def _checked_verdicts(frame: pl.DataFrame, sheet: Sheet) -> pl.DataFrame:
