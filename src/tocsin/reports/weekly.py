@@ -182,7 +182,9 @@ def _tiles(numbers: Answer) -> tuple[Tile, ...]:
     made = []
     for row in numbers.table.iter_rows(named=True):
         now, then = (_said(row["unit"], row[week]) for week in ("this_week", "last_week"))
-        made.append(Tile(row["number"], now or "not known", f"last week {then}" if then else "", row["definition"]))
+        # A quantile that too many waiting alerts keep unknown is later than all that is known.
+        nothing = "not reached" if row["unit"] == "minutes" and numbers.n else "not known"
+        made.append(Tile(row["number"], now or nothing, f"last week {then}" if then else "", row["definition"]))
     return tuple(made)
 
 
