@@ -320,10 +320,10 @@ class Engine:
         )
 
     def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
-        made = [rows.frame["event_id"]]
+        made = [rows.column("event_id")]
         for planned in self.plan.planned:
             made += [
-                made_series(f"{planned.detection.id}{name}", columns[key][c])
+                made_series(f"{planned.detection.id}{name}", columns[key][c][:])
                 for name, (key, c) in planned.columns.items()
             ]
             made += [rows.frame[name].alias(f"{planned.detection.id}{name}") for name in planned.contexts]

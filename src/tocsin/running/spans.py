@@ -198,7 +198,7 @@ class PreviousState(Saved):
         remembered = np.flatnonzero(source == streams.REMEMBERED)
         columns: Arrays = {"timestamp": out_t}
         for c, name in enumerate(self.columns):
-            column = rows.frame[name]
+            column = rows.column(name)
             if column.dtype == pl.String:
                 columns[name] = Texts(column, source, remembered, self.texts[c, slot[remembered]])  # type: ignore[assignment]
                 self.texts[c, slot[latest]] = column.gather(latest).to_list()
