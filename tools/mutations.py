@@ -103,16 +103,12 @@ WINDOW = (
           "what_the_ring_held_before_a_long_silence_is_gone_after_it"),
     _hand("window.oldest-day-of-a-silence-is-lost", WINDOWS, "if d - last > size:", "if d - last >= size - 1:",
           "a_baseline_reaches_back_exactly_its_windows_even_over_a_silence"),
-    _hand("baseline.contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
-          "the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is"),
-    _hand("baseline.leaves-out-the-first-day", WINDOWS, "if j < first[s]:", "if j <= first[s]:",
+    _hand("baseline.leaves-out-the-first-day", WINDOWS, "max(d - windows, first[s]), d, op,", "max(d - windows, first[s] + 1), d, op,",
           "days_without_events_count_as_zero_from_the_first_day_on"),
     _hand("baseline.row-contains-today", WINDOWS, "_gather_row(s, max(d - windows, first[s]), d, op,", "_gather_row(s, max(d - windows + 1, first[s]), d + 1, op,",
           "the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is"),
     _hand("baseline.row-stops-at-the-end-of-the-ring", WINDOWS, "(0, max(place + stop - start - size, 0))", "(0, 0)",
           "a_skipped_day_does_not_show_what_an_older_day_left_in_its_place"),
-    _hand("baseline.is-that-of-the-last-batch", WINDOWS, "if shown[s] <= n_before:", "if shown[s] == 0:",
-          "days_without_events_count_as_zero_from_the_first_day_on"),
     _hand("counts.leave-out-the-first-day", WINDOWS, "n = min(windows, d - first[s])", "n = min(windows, d - first[s] - 1)",
           "days_without_events_count_as_zero_from_the_first_day_on"),
     _hand("counts.begin-a-day-late", WINDOWS, "(d - n) % size", "(d - n + 1) % size",
@@ -229,6 +225,7 @@ _GOES_ON = "a_run_that_is_saved_and_loaded_between_batches_goes_on_as_if_nothing
 CARRIED = (
     _state("save.omits-the-ring", WINDOWED, '"win", "acc", "ring", "first",', '"win", "acc", "first",', _GOES_ON),
     _state("save.omits-what-waits", SAVED, "if arrival.waiting is not None:", "if False:", _GOES_ON),
+    _state("baseline.place-is-that-of-an-earlier-batch", WINDOWS, "if shown[s] <= n_before:", "if shown[s] == 0:", _GOES_ON),
     _state("save.omits-the-peaks", FINDINGS, 'kept = ("fired", "peak", "best", "best_t")', 'kept = ("fired", "best", "best_t")', _GOES_ON),
     _state("load.checksum-is-not-compared", SAVED, "if _checksum(name, dtype, shape, data) != crc:", "if crc is None:",
            "a_byte_that_was_changed_anywhere_is_noticed_or_of_no_consequence"),
@@ -249,7 +246,7 @@ CARRIED = (
     _past("population.is-a-day-old", WINDOWED,
           """            if self.populations or len(self.pending):
                 self.close(d)
-            taken = self._fold(rows, part, mask, window, taken, (out[part], own.values, own.places[part]))
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
                 everyone.values[:, :, number] = self.pop
 """,
@@ -257,7 +254,7 @@ CARRIED = (
                 everyone.values[:, :, number] = self.pop
             if self.populations or len(self.pending):
                 self.close(d)
-            taken = self._fold(rows, part, mask, window, taken, (out[part], own.values, own.places[part]))
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
 """,
           "a_population_holds_the_users_of_the_day_before_and_nothing_of_today"),

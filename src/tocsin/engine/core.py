@@ -217,9 +217,9 @@ class Engine:
 
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
-        return frame.drop(
-            [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received"))]
-        ).with_columns(slots)
+        kept = {f"@h.{e}{i}" for e in self.plan.hashed for i in (1, 2)}
+        done = [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received")) and c not in kept]
+        return frame.drop(done).with_columns(slots)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
         return Rows(

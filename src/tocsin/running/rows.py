@@ -126,9 +126,11 @@ class Rows:
         """Return where a column is neither null nor NaN."""
         return self.once(("present", column), lambda: self._present(self.column(column)))
 
-    def hashes(self, column: str) -> Hashes:
-        """Return keyed hashes of a column, shape (rows, 2)."""
-        return self.once(("hash", column), lambda: hash_column(self.column(column), self.key))
+    def hashes(self, column: str, where: Mask) -> Hashes:
+        """Return keyed hashes of a column, shape (rows, 2), for the rows chosen; those of an entity were made on arrival."""
+        if f"@h.{column}1" not in self.frame.columns:
+            return hash_column(self.column(column), self.key, where)
+        return self.once(("hash", column), lambda: np.column_stack([self.column(f"@h.{column}{i}") for i in (1, 2)]))
 
     def ones(self) -> Int64s:
         """Return as many ones as there are events."""

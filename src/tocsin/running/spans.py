@@ -45,7 +45,7 @@ class _Accumulating(Saved):
         p, q = rows.increments(self.measure)
         hashes = np.zeros((0, 2), np.uint64)
         if self.op == k.DISTINCT:
-            hashes = rows.hashes(column)
+            hashes = rows.hashes(column, mask)
             self.table, self.used = make_room(self.table, self.used, len(rows), oldest)
         return mask, p, q, hashes
 
@@ -240,7 +240,7 @@ class FirstSeenState(Saved):
         self.used += streams.run_first_seen(
             rows.slots[self.entity],
             rows.t,
-            rows.hashes(self.measure.column),
+            rows.hashes(self.measure.column, mask),
             mask,
             self.forget,
             self.table,

@@ -175,11 +175,14 @@ class WindowState(Saved):
         out = np.empty(len(rows)) if pieces else np.full(len(rows), np.nan)  # the loop below writes every place
         own = _Shown.empty(len(self.own), self.width, len(rows) + 1 if self.own and pieces else 1, len(rows))
         everyone = _Shown.empty(len(self.populations), self.width, len(pieces) + 1, len(rows))
+        hashes = np.zeros((0, 2), np.uint64)
+        if isinstance(self.measure, Distinct):
+            hashes = rows.hashes(self.measure.column, mask)
         taken = 0
         for number, (part, d) in enumerate(pieces, 1):
             if self.populations or len(self.pending):
                 self.close(d)
-            taken = self._fold(rows, part, mask, window, taken, (out[part], own.values, own.places[part]))
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
                 everyone.values[:, :, number] = self.pop
                 everyone.places[part] = np.where(mask[part], number, 0)
@@ -202,15 +205,15 @@ class WindowState(Saved):
         edges = [0, *starts[1:].tolist(), mask.size]
         return [(slice(a, b), int(window[s])) for a, b, s in zip(edges, edges[1:], starts.tolist(), strict=False)]
 
-    def _fold(self, rows: Rows, part: slice, mask: Any, window: Any, taken: int, out: tuple[Any, Any, Any]) -> int:
+    def _fold(
+        self, rows: Rows, part: slice, mask: Any, window: Any, hashes: Any, taken: int, out: tuple[Any, Any, Any]
+    ) -> int:
         p, q = rows.increments(self.measure)
-        hashes = np.zeros((0, 2), np.uint64)
         if self.op == k.DISTINCT:
-            hashes = rows.hashes(self.measure.column)[part]  # type: ignore[attr-defined]
             self._room(part.stop - part.start, int(window[part.start]))
         self.n_touched, new, taken = k.run_windows(
-            rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes, self.table,
-            self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
+            rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes[part],
+            self.table, self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
             self.spans, self.plain, self.codes, self.quantiles, self.base_win, self.base, self.values,
             self.shown, self.n_before, taken, *out,
         )  # fmt: skip
@@ -268,7 +271,7 @@ class WindowState(Saved):
         window, visible = rows.windows(self.calendar), self.calendar.number(floor) + 1
         words = np.zeros((len(rows), 2), np.int64)
         if isinstance(self.measure, Distinct):
-            words = rows.hashes(self.measure.column).view(np.int64)
+            words = rows.hashes(self.measure.column, mask).view(np.int64)
         new = np.column_stack([rows.slots[self.entity], window, visible, p, q, words])[mask]
         self.pending = np.concatenate([self.pending, new])
 
