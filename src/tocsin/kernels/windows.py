@@ -289,15 +289,6 @@ def take(values: Any, places: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def take_some(values: Any, places: Any, index: Any) -> Any:
-    """Return the values at the places of some events."""
-    out = np.empty(index.size)
-    for i in range(index.size):
-        out[i] = values[places[index[i]]]
-    return out
-
-
-@njit(cache=True, nogil=True)
 def run_late(
     slot: Any,
     window: Any,

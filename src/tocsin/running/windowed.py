@@ -60,9 +60,7 @@ class Spread:
 
     def __getitem__(self, index: Any) -> NDArray[np.float64]:
         """Return the values of some events: their rows, or a slice of all."""
-        if isinstance(index, slice):
-            return k.take(self._values, self._places[index])  # type: ignore[no-any-return]
-        return k.take_some(self._values, self._places, index)  # type: ignore[no-any-return]
+        return k.take(self._values, self._places[index])  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
