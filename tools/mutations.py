@@ -98,16 +98,18 @@ CALENDAR = (
           "a_day_begins_at_its_first_midnight_where_the_clock_strikes_twelve_twice"),
 )
 WINDOW = (
-    _hand("window.skipped-days-keep-old-counts", WINDOWS, "ring[s, j % size, lane] = 0", "ring[s, j % size, lane] += 0",
+    _hand("window.skipped-days-keep-old-counts", WINDOWS, "ring[s, place, lane] = 0", "ring[s, place, lane] += 0",
           "a_skipped_day_does_not_show_what_an_older_day_left_in_its_place"),
     _hand("window.long-silence-keeps-old-counts", WINDOWS, "            ring[s] = 0\n", "            ring[s] += 0\n",
           "what_the_ring_held_before_a_long_silence_is_gone_after_it"),
     _hand("window.oldest-day-of-a-silence-is-lost", WINDOWS, "if d - last > size:", "if d - last >= size - 1:",
           "a_baseline_reaches_back_exactly_its_windows_even_over_a_silence"),
-    _hand("baseline.contains-today", WINDOWS, "range(windows, 0, -1)", "range(windows - 1, -1, -1)",
-          "the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is"),
-    _hand("baseline.leaves-out-the-first-day", WINDOWS, "if j < first[s]:", "if j <= first[s]:",
+    _hand("baseline.leaves-out-the-first-day", WINDOWS, "max(d - windows, first[s]), d, op,", "max(d - windows, first[s] + 1), d, op,",
           "days_without_events_count_as_zero_from_the_first_day_on"),
+    _hand("baseline.row-contains-today", WINDOWS, "_gather_row(s, max(d - windows, first[s]), d, op,", "_gather_row(s, max(d - windows + 1, first[s]), d + 1, op,",
+          "the_day_being_scored_is_not_in_its_own_baseline_and_the_day_before_is"),
+    _hand("baseline.row-stops-at-the-end-of-the-ring", WINDOWS, "(0, max(place + stop - start - size, 0))", "(0, 0)",
+          "a_skipped_day_does_not_show_what_an_older_day_left_in_its_place"),
     _hand("counts.leave-out-the-first-day", WINDOWS, "n = min(windows, d - first[s])", "n = min(windows, d - first[s] - 1)",
           "days_without_events_count_as_zero_from_the_first_day_on"),
     _hand("counts.begin-a-day-late", WINDOWS, "(d - n) % size", "(d - n + 1) % size",
@@ -116,13 +118,13 @@ WINDOW = (
           "fewer_windows_than_asked_for_give_no_baseline_and_exactly_as_many_do"),
     _hand("counts.stop-at-the-end-of-the-ring", WINDOWS, "(0, max(place + n - size, 0))", "(0, 0)",
           "a_skipped_day_does_not_show_what_an_older_day_left_in_its_place"),
-    _hand("counts.read-missing-days-as-zero", WINDOWS, "and plain[b] and not missing.size and not fired.size:", "and plain[b]:",
+    _hand("counts.read-missing-days-as-zero", WINDOWS, "if plain[b] and not missing.size and not fired.size:", "if plain[b]:",
           "uncovered_days_without_events_are_missing_and_not_zero"),
     _hand("baseline.uncovered-days-are-zero", WINDOWS, "and not _is_in(missing, j)", "",
           "uncovered_days_without_events_are_missing_and_not_zero"),
     _hand("baseline.late-event-before-the-first", WINDOWS, "if first[s] == NEVER or d < first[s]:", "if first[s] == NEVER:",
           "a_late_event_before_the_first_one_moves_the_first_day_back"),
-    _hand("baseline.alerted-day-stays", WINDOWS, "ring[s, last % size, 0] = -1 - acc[s, 0]", "ring[s, last % size, 0] = acc[s, 0]",
+    _hand("baseline.alerted-day-stays", WINDOWS, "ring[s, place, 0] = -1 - acc[s, 0]", "ring[s, place, 0] = acc[s, 0]",
           "an_alerted_day_leaves_the_baseline_only_when_asked"),
     _hand("ratio.of-nothing-is-zero", WINDOWS, "if op == RATIO:\n        return np.nan if lane0 == 0", "if op == RATIO:\n        return 0.0 if lane0 == 0",
           "a_ratio_of_nothing_is_null_and_not_zero"),
@@ -206,7 +208,7 @@ FINDING = (
     _findings("score.infinity-fires", SCORE, "finite = np.isfinite(values)", "finite = ~np.isnan(values)",
               "a_zero_baseline_is_unscored_and_said_so_and_never_fires"),
     _findings("score.threshold-itself-fires", "src/tocsin/detection.py", 'Condition(">", ', 'Condition(">=", ', "the_threshold_itself_does_not_fire"),
-    _findings("score.no-entity-is-not-counted", APPLY, 'tally.skip("no_entity", n_on - n)', 'tally.skip("no_entity", 0)',
+    _findings("score.no-entity-is-not-counted", APPLY, 'tally.skip("no_entity", part.n_on - len(part))', 'tally.skip("no_entity", 0)',
               "an_event_without_its_entity_is_counted_and_scored_by_nobody"),
     _findings("finding.at-every-crossing-event", STREAMS, "if fired[s] != window[i]:", "if True:",
               "a_window_fires_once_at_its_first_crossing_event_and_keeps_its_peak"),
@@ -224,6 +226,7 @@ _GOES_ON = "a_run_that_is_saved_and_loaded_between_batches_goes_on_as_if_nothing
 CARRIED = (
     _state("save.omits-the-ring", WINDOWED, '"win", "acc", "ring", "first",', '"win", "acc", "first",', _GOES_ON),
     _state("save.omits-what-waits", SAVED, "if arrival.waiting is not None:", "if False:", _GOES_ON),
+    _state("baseline.place-is-that-of-an-earlier-batch", WINDOWS, "if shown[s] <= n_before:", "if shown[s] == 0:", _GOES_ON),
     _state("save.omits-the-peaks", FINDINGS, 'kept = ("fired", "peak", "best", "best_t")', 'kept = ("fired", "best", "best_t")', _GOES_ON),
     _state("load.checksum-is-not-compared", SAVED, "if _checksum(name, dtype, shape, data) != crc:", "if crc is None:",
            "a_byte_that_was_changed_anywhere_is_noticed_or_of_no_consequence"),
@@ -242,13 +245,18 @@ CARRIED = (
     _past("top.high-scores-first-for-every-rule", FINDINGS, 'return -1.0 if detection.when.operator.startswith("<") else 1.0', "return 1.0",
           "the_top_is_the_most_extreme_score_of_each_entity_in_the_direction_of_the_rule"),
     _past("population.is-a-day-old", WINDOWED,
-          """                self.close(d)
-            self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
-""",
-          """                self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
+          """            if self.populations or len(self.pending):
                 self.close(d)
-            else:
-                self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
+            if self.populations:
+                everyone.values[:, :, number] = self.pop
+""",
+          """            if self.populations:
+                everyone.values[:, :, number] = self.pop
+            if self.populations or len(self.pending):
+                self.close(d)
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
+            if self.populations:
 """,
           "a_population_holds_the_users_of_the_day_before_and_nothing_of_today"),
     _hand("late.is-dropped", WINDOWED, "self.pending = np.concatenate([self.pending, new])", "self.pending = self.pending[:]",

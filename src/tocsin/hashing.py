@@ -110,10 +110,10 @@ def _siphash(start: Any, n: Any, k0: Any, k1: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _hash_texts(views: Any, buffers: Any, null: Any, k0: Any, k1: Any, out: Any) -> None:
-    """Hash texts. The view of a null is not followed: it may point anywhere."""
+def _hash_texts(views: Any, buffers: Any, skipped: Any, k0: Any, k1: Any, out: Any) -> None:
+    """Hash the texts that are not skipped. The view of a null is not followed: it may point anywhere."""
     for i in range(views.shape[0]):
-        if not null.size or not null[i]:
+        if not skipped.size or not skipped[i]:
             start, n = _text_at(views, buffers, i)
             out[i, 0], out[i, 1] = _siphash(start, n, k0, k1)
 
@@ -177,24 +177,25 @@ def _items(column: pl.Series) -> tuple[NDArray[np.int64], pl.Series]:
     return offsets - first, items
 
 
-def hash_column(column: pl.Series, key: bytes) -> Hashes:
+def hash_column(column: pl.Series, key: bytes, where: NDArray[np.bool_] | None = None) -> Hashes:
     """Return a keyed 128-bit hash of each value, shape ``(rows, 2)``; null hashes to zeros.
 
     Strings and lists of strings are hashed by content; every other type by the 64 bits of its physical value.
+    ``where``: the rows whose hash is needed; the others may have any.
 
     >>> same = hash_column(pl.Series(["ann", "bob", "ann"]), bytes(16))
     >>> bool((same[0] == same[2]).all()), bool((same[0] == same[1]).all())
     (True, False)
     """
     out = np.zeros((len(column), 2), np.uint64)
-    _hash_into(out, column, key)
+    _hash_into(out, column, key, where)
     return out
 
 
 def hash_words(column: pl.Series, key: bytes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return the two words of each value's hash as arrays of their own."""
     out = np.zeros((2, len(column)), np.uint64)
-    _hash_into(out.T, column, key)
+    _hash_into(out.T, column, key, None)
     return out[0], out[1]
 
 
@@ -203,13 +204,15 @@ def _nulls(column: pl.Series) -> NDArray[np.bool_]:
     return column.is_null().to_numpy() if column.null_count() else np.zeros(0, np.bool_)
 
 
-def _hash_into(out: Hashes, column: pl.Series, key: bytes) -> None:
+def _hash_into(out: Hashes, column: pl.Series, key: bytes, where: NDArray[np.bool_] | None) -> None:
     k0, k1 = key_words(key)
     if not len(column):
         return
     if column.dtype == pl.String:
-        texts = text_views(column)
-        _hash_texts(texts.views, texts.buffers, _nulls(column), k0, k1, out)
+        texts, skipped = text_views(column), _nulls(column)
+        if where is not None:
+            skipped = skipped | ~where if skipped.size else ~where
+        _hash_texts(texts.views, texts.buffers, skipped, k0, k1, out)
     elif isinstance(column.dtype, pl.List):
         offsets, items = _items(column)
         _fold_lists(offsets, hash_column(items, key), out)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tocsin.engine.plan import Planned
     from tocsin.engine.score import Scored
     from tocsin.references import References
-    from tocsin.running import Arrays, Rows
+    from tocsin.running import Arrays, Part, Rows
 
 
 @dataclass
@@ -80,16 +80,16 @@ def apply(
     ``reported=False``: the events are history; only what feeds back into fits is returned.
     """
     detection = planned.detection
-    part = rows.takes_part(detection.on, detection.entity)
-    n_on, n = int(np.count_nonzero(rows.holds(detection.on))), int(np.count_nonzero(part))
+    part = rows.part(detection.on, detection.entity)
     if reported:
-        tally.events += n_on
-        tally.skip("no_entity", n_on - n)
-    if not n:
+        tally.events += part.n_on
+        tally.skip("no_entity", part.n_on - len(part))
+    if not len(part):
         return None
-    index = None if n == len(rows) else np.flatnonzero(part)
-    scored = score(detection, _scope(planned, rows, columns, index), tally.unscored.get("error", 0))
-    fired = np.flatnonzero(scored.fired) if index is None else index[scored.fired]
+    scored = score(detection, _scope(planned, part, columns), tally.unscored.get("error", 0))
+    fired = np.flatnonzero(scored.fired)
+    if part.index is not None:
+        fired = part.index[fired]
     window = (
         rows.windows(detection.measure.calendar)
         if detection.windowed and isinstance(detection.measure, Spanned)
@@ -98,18 +98,12 @@ def apply(
     applied = Applied(rows.slots[detection.entity][fired], fired if window is None else window[fired])
     if not reported:
         return applied
-    failed = _first_error(planned, rows, index, scored) if scored.error and not tally.error else None
-    _count(tally, scored, n)
-    keep_peaks(
-        _at(rows.slots[detection.entity], index),
-        scored.score,
-        _at(rows.t, index),
-        fnd.sign(detection),
-        firing.best,
-        firing.best_t,
-    )
+    failed = _first_error(planned, part, scored) if scored.error and not tally.error else None
+    _count(tally, scored, len(part))
+    slots, t = part.some(rows.slots[detection.entity]), part.some(rows.t)
+    keep_peaks(slots, scored.score, t, fnd.sign(detection), firing.best, firing.best_t)
     if keep_scores:
-        applied.scores = _scores(rows, index, scored)
+        applied.scores = _scores(part, scored)
     if fired.size:
         tally.fired += fired.size
         _write(applied, planned, rows, columns, _Fired(fired, scored.score[scored.fired], window), tally, firing, refs)
@@ -118,10 +112,10 @@ def apply(
     return applied
 
 
-def _first_error(planned: Planned, rows: Rows, index: NDArray[np.int64] | None, scored: Scored) -> pl.DataFrame:
+def _first_error(planned: Planned, part: Part, scored: Scored) -> pl.DataFrame:
     """Return the finding for the first event on which a rule raised."""
-    at = scored.error_row if index is None else int(index[scored.error_row])
-    return fnd.write_error(planned.detection, rows.frame[at : at + 1], scored.error)
+    at = scored.error_row if part.index is None else int(part.index[scored.error_row])
+    return fnd.write_error(planned.detection, part.rows.frame[at : at + 1], scored.error)
 
 
 @dataclass(frozen=True)
@@ -173,36 +167,21 @@ def _count(tally: Tally, scored: Scored, n: int) -> None:
     tally.error = tally.error or scored.error
 
 
-def _at(array: NDArray[Any], index: NDArray[np.int64] | None) -> NDArray[Any]:
-    return array if index is None else array[index]
-
-
-def _scores(rows: Rows, index: NDArray[np.int64] | None, scored: Scored) -> pl.DataFrame:
-    ids = rows.frame["event_id"] if index is None else rows.frame["event_id"].gather(index)
+def _scores(part: Part, scored: Scored) -> pl.DataFrame:
+    ids = part.column("event_id")
     return pl.DataFrame({"event_id": ids, "score": pl.Series(scored.score).fill_nan(None), "fired": scored.fired})
 
 
-def _scope(
-    planned: Planned, rows: Rows, columns: Mapping[str, Arrays], index: NDArray[np.int64] | None
-) -> pl.DataFrame:
+def _scope(planned: Planned, part: Part, columns: Mapping[str, Arrays]) -> pl.DataFrame:
     """Return the columns that score and condition name, for the events that take part."""
     detection = planned.detection
     names = {n for e in (detection.score, detection.when.expression) for n in root_names(e)}
     if isinstance(detection.against, Table):
         names |= {*detection.against.key, "timestamp"}
-    series = [
-        rows.frame[c] if index is None else rows.frame[c].gather(index)
-        for c in sorted(names)
-        if c in rows.frame.columns
-    ]
+    series = [part.column(c) for c in sorted(names) if c in part.rows.frame.columns]
     made = names | {"@prev.timestamp"}  # tells "no previous event" from "undefined"
-    series += [made_series(n, _at(columns[key][c], index)) for n, (key, c) in planned.columns.items() if n in made]
-    scope = (
-        pl.DataFrame(series)
-        if series
-        else pl.DataFrame({"@row": np.arange(len(rows) if index is None else index.size)})
-    )
-    return _joined(detection, scope)
+    series += [made_series(n, part.some(columns[key][c])) for n, (key, c) in planned.columns.items() if n in made]
+    return _joined(detection, pl.DataFrame(series or {"@row": np.arange(len(part))}))
 
 
 def _joined(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:

@@ -154,16 +154,16 @@ class _Piece:
 
 
 def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:
-    """Return a frame in (time, event_id, source) order and in one chunk, untouched where it already is."""
+    """Return a frame in (time, event_id, source) order, untouched where it already is: then in the chunks it lies in."""
     step = np.diff(frame[time].to_physical().to_numpy())
     by = [time, "event_id", *(["source"] if "source" in frame.columns else [])]
     if (step < 0).any():
         return frame.sort(by)
     ties = np.flatnonzero(step == 0)
     if not ties.size:
-        return in_one_chunk(frame)
+        return frame
     if len(by) == 2 and (frame["event_id"].gather(ties) <= frame["event_id"].gather(ties + 1)).all():
-        return in_one_chunk(frame)
+        return frame
     starts = ties[np.diff(ties, prepend=-2) > 1]
     stops = ties[np.diff(ties, append=frame.height + 1) > 1] + 2
     if starts.size <= FEW_TIES:

@@ -217,9 +217,9 @@ class Engine:
 
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
-        return frame.drop(
-            [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received"))]
-        ).with_columns(slots)
+        kept = {f"@h.{e}{i}" for e in self.plan.hashed for i in (1, 2)}
+        done = [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received")) and c not in kept]
+        return frame.drop(done).with_columns(slots)
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
         return Rows(
@@ -320,10 +320,10 @@ class Engine:
         )
 
     def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
-        made = [rows.frame["event_id"]]
+        made = [rows.column("event_id")]
         for planned in self.plan.planned:
             made += [
-                made_series(f"{planned.detection.id}{name}", columns[key][c])
+                made_series(f"{planned.detection.id}{name}", columns[key][c][:])
                 for name, (key, c) in planned.columns.items()
             ]
             made += [rows.frame[name].alias(f"{planned.detection.id}{name}") for name in planned.contexts]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tocsin.expressions import digest, evaluate
 from tocsin.hashing import hash_column
@@ -94,8 +95,9 @@ def _finding_id(detection: Detection, rows: pl.DataFrame) -> pl.Series:
 
 def hex_digest(text: pl.Series) -> pl.Series:
     """Return 32 hex digits for each text."""
-    data = hash_column(text, _PUBLIC_KEY).tobytes().hex()
-    return pl.Series([data[i : i + 32] for i in range(0, len(data), 32)], dtype=pl.String)
+    data = hash_column(text, _PUBLIC_KEY).tobytes().hex().encode()
+    ends = np.arange(0, len(data) + 1, 32)
+    return pl.Series(pa.LargeStringArray.from_buffers(len(text), pa.py_buffer(ends), pa.py_buffer(data)))
 
 
 def _window_times(detection: Detection, rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:

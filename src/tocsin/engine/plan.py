@@ -15,7 +15,7 @@ from tocsin.detection import LOOKED_UP, Detection, ref_name
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical
 from tocsin.fits import Fit, Limit, OwnHistory, Population
-from tocsin.measures import FirstSeen, Hours, Max, Measure, Min, Previous, Spanned
+from tocsin.measures import Distinct, FirstSeen, Hours, Max, Measure, Min, Previous, Spanned
 from tocsin.running import (
     EverState,
     FirstSeenState,
@@ -92,6 +92,13 @@ class Plan:
         """The event columns that some detection needs, attached ones included, sorted."""
         needed = {c for p in self.planned for c in (*p.detection.reads, *p.detection.evidence)}
         return sorted(needed)
+
+    @cached_property
+    def hashed(self) -> list[str]:
+        """The entity columns whose values some measure tells apart: the hashes that arrival made serve again."""
+        measures = [s.measure for s in self.shared.values()]
+        columns = {m.column for m in measures if isinstance(m, Distinct | FirstSeen)}
+        return sorted(columns & set(self.entities))
 
     @cached_property
     def released(self) -> set[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tocsin.engine.core import Engine, State
 
 FORMAT = "tocsin-state"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SCHEMA = pa.schema(
     [
         ("name", pa.string()),

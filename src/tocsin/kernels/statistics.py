@@ -71,11 +71,11 @@ def _needs_order(code: Any, q: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _one(code: Any, q: Any, values: Any, ordered: Any, n: Any) -> Any:
+def _one(code: Any, q: Any, values: Any, mean: Any, ordered: Any, n: Any) -> Any:
     if code == MEAN:
-        return _mean(values, n)
+        return mean
     if code == SD:
-        return _sd(values, n, _mean(values, n))
+        return _sd(values, n, mean)
     if code == MEDIAN:
         return median_of_sorted(ordered, n)
     if code == QUANTILE and not _needs_order(code, q):
@@ -94,11 +94,15 @@ def summarise(values: Any, n: Any, codes: Any, quantiles: Any, at_least: Any, ou
         for k in range(last + 1):
             out[k] = np.nan
         return
-    ordered = values
+    ordered, mean = values, np.nan
+    for k in range(last):
+        if codes[k] in (MEAN, SD):
+            mean = _mean(values, n)
+            break
     for k in range(last):
         if _needs_order(codes[k], quantiles[k]):
             ordered = np.sort(values[:n])
             break
     for k in range(last):
-        out[k] = np.nan if codes[k] == NONE else _one(codes[k], quantiles[k], values, ordered, n)
+        out[k] = np.nan if codes[k] == NONE else _one(codes[k], quantiles[k], values, mean, ordered, n)
     out[last] = n

@@ -60,12 +60,15 @@ def advance(s: Any, d: Any, win: Any, acc: Any, ring: Any, fired: Any) -> None:
         if d - last > size:
             ring[s] = 0
         else:
+            place = last % size
             for lane in range(acc.shape[1]):
-                ring[s, last % size, lane] = acc[s, lane]
-                for j in range(last + 1, d):
-                    ring[s, j % size, lane] = 0
+                ring[s, place, lane] = acc[s, lane]
             if fired.size and fired[s] == last and acc[s, 0] >= 0:
-                ring[s, last % size, 0] = -1 - acc[s, 0]
+                ring[s, place, 0] = -1 - acc[s, 0]
+            for _ in range(last + 1, d):
+                place = place + 1 if place + 1 < size else 0
+                for lane in range(acc.shape[1]):
+                    ring[s, place, lane] = 0
     for lane in range(acc.shape[1]):
         acc[s, lane] = 0
     win[s] = d
@@ -77,6 +80,30 @@ def _is_in(ordered: Any, x: Any) -> Any:
         return False
     i = np.searchsorted(ordered, x)
     return i < ordered.size and ordered[i] == x
+
+
+@njit(cache=True, nogil=True)
+def _gather_row(s: Any, start: Any, stop: Any, op: Any, scale: Any, ring: Any, values: Any) -> Any:
+    """Write the windows from ``start`` to before ``stop``, none of them missing or left out; return how many have a value."""
+    n = 0
+    if stop <= start:
+        return n
+    place, size = start % ring.shape[1], ring.shape[1]
+    for low, high in ((place, min(place + stop - start, size)), (0, max(place + stop - start - size, 0))):
+        if op in (COUNT, DISTINCT):
+            for j in range(low, high):
+                values[n + j - low] = ring[s, j, 0]
+            n += high - low
+        elif op == SUM:
+            for j in range(low, high):
+                values[n + j - low] = ring[s, j, 1] / scale
+            n += high - low
+        else:
+            for j in range(low, high):
+                if ring[s, j, 0]:
+                    values[n] = value_of(op, ring[s, j, 0], ring[s, j, 1], scale)
+                    n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -99,6 +126,8 @@ def gather_baseline(
     size, n, last = ring.shape[1], 0, win[s]
     if first[s] == NEVER:
         return 0
+    if stride == 1 and d <= last and last - size <= d - windows and not missing.size and not fired.size:
+        return _gather_row(s, max(d - windows, first[s]), d, op, scale, ring, values)
     empty_is_zero = op in (COUNT, SUM, DISTINCT)
     place = (d - (windows + 1) * stride) % size  # a division for each window would cost more than all the rest
     for back in range(windows, 0, -1):
@@ -142,10 +171,15 @@ def summarise_counts(s: Any, d: Any, windows: Any, ring: Any, first: Any, codes:
             out[k] = np.nan
         return
     total, most, place = np.int64(0), np.int64(0), (d - n) % size
-    for start, stop in ((place, min(place + n, size)), (0, max(place + n - size, 0))):
-        for j in range(start, stop):
+    if n == size:  # where the row begins is no matter, and a loop without a seam is twice as fast
+        for j in range(size):
             total += ring[s, j, 0]
             most = max(most, ring[s, j, 0])
+    else:
+        for start, stop in ((place, min(place + n, size)), (0, max(place + n - size, 0))):
+            for j in range(start, stop):
+                total += ring[s, j, 0]
+                most = max(most, ring[s, j, 0])
     for k in range(last):
         out[k] = np.nan if codes[k] == NONE else total / n if codes[k] == MEAN_OF else float(most)
     out[last] = n
@@ -189,21 +223,25 @@ def run_windows(
     base_win: Any,
     base: Any,
     values: Any,
-    population: Any,
+    shown: Any,
+    n_before: Any,
+    n_shown: Any,
     out_value: Any,
     out_base: Any,
-    out_population: Any,
+    out_place: Any,
 ) -> Any:
-    """Fold the events into the windows; ``population`` holds for all of them, ``plain`` says which baselines are of counts alone.
+    """Fold the events into the windows; ``plain`` says which baselines are of counts alone.
 
-    Return the length of ``touched`` and how many distinct values were new.
+    An entity's baselines are the same at all its events of a window. They are written once, at ``out_base[:, :, place]``, and
+    each event gets the place, which is 0 for events that take no part. ``shown`` holds each entity's place plus
+    ``n_before``, the number of places that earlier batches took; ``n_shown`` are taken in this one.
+
+    Return the length of ``touched``, how many distinct values were new, and ``n_shown``.
     """
-    new, n_base, width = 0, spans.shape[0], out_base.shape[1]
+    new, n_base = 0, spans.shape[0]
     for i in range(slot.size):
         if not mask[i]:
             out_value[i] = np.nan
-            out_base[:, :, i] = np.nan
-            out_population[:, :, i] = np.nan
             continue
         s, d = slot[i], window[i]
         if win[s] != d:
@@ -219,34 +257,35 @@ def run_windows(
             new += one
         lane1 = add(op, acc, s, one, q[i])
         out_value[i] = value_of(op, acc[s, 0], lane1, scale)
-        for b in range(n_base):
-            if base_win[b, s] != d and plain[b] and not missing.size and not fired.size:
-                summarise_counts(s, d - spans[b, 3], spans[b, 0], ring, first, codes[b], spans[b, 2], base[b, s])
-                base_win[b, s] = d
-            elif base_win[b, s] != d:
-                n = gather_baseline(
-                    s,
-                    d - spans[b, 3],
-                    spans[b, 0],
-                    spans[b, 1],
-                    op,
-                    scale,
-                    win,
-                    acc,
-                    ring,
-                    first,
-                    missing,
-                    fired,
-                    values,
-                )
-                summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[b, s])
-                base_win[b, s] = d
-            for k in range(width):
-                out_base[b, k, i] = base[b, s, k]
-        for b in range(population.shape[0]):
-            for k in range(width):
-                out_population[b, k, i] = population[b, k]
-    return n_touched, new
+        if n_base == 0:
+            continue
+        if base_win[s] != d:
+            base_win[s] = d
+            shown[s] = 0
+            for b in range(n_base):
+                if plain[b] and not missing.size and not fired.size:
+                    summarise_counts(s, d - spans[b, 3], spans[b, 0], ring, first, codes[b], spans[b, 2], base[s, b])
+                    continue
+                end, windows, stride = d - spans[b, 3], spans[b, 0], spans[b, 1]
+                n = gather_baseline(s, end, windows, stride, op, scale, win, acc, ring, first, missing, fired, values)
+                summarise(values, n, codes[b], quantiles[b], spans[b, 2], base[s, b])
+        if shown[s] <= n_before:
+            n_shown += 1
+            shown[s] = n_before + n_shown
+            for b in range(n_base):
+                for k in range(base.shape[2]):
+                    out_base[b, k, n_shown] = base[s, b, k]
+        out_place[i] = shown[s] - n_before
+    return n_touched, new, n_shown
+
+
+@njit(cache=True, nogil=True)
+def take(values: Any, places: Any) -> Any:
+    """Return the values at some places."""
+    out = np.empty(places.size)
+    for i in range(places.size):
+        out[i] = values[places[i]]
+    return out
 
 
 @njit(cache=True, nogil=True)

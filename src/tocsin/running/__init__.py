@@ -5,7 +5,7 @@ arrays that can be saved and restored. Layer: above ``kernels``, ``measures`` an
 """
 
 from tocsin.running.limits import LimitState
-from tocsin.running.rows import Rows
+from tocsin.running.rows import Part, Rows
 from tocsin.running.spans import (
     EverState,
     FirstSeenState,
@@ -23,6 +23,7 @@ __all__ = [
     "FirstSeenState",
     "HoursState",
     "LimitState",
+    "Part",
     "PreviousState",
     "Rows",
     "Running",

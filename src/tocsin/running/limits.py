@@ -40,7 +40,7 @@ class LimitState:
     def run(self, rows: Rows, n_slots: int) -> Arrays:  # noqa: ARG002 - the same face as every running state
         """Count a batch and return the limit that held at each event."""
         mask = rows.holds(self.on) & rows.present(self.fit.column)
-        days, values = rows.windows(self.calendar), rows.frame[self.fit.column].cast(float).to_numpy()
+        days, values = rows.windows(self.calendar), rows.column(self.fit.column).cast(float).to_numpy()
         holds = rows.holds(self.on)
         out = np.full((2, len(rows)), np.nan)
         starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1)).tolist() if len(rows) else []
@@ -53,7 +53,7 @@ class LimitState:
     def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:  # noqa: ARG002
         """Set late events aside until the first boundary after the clock they were late against."""
         mask = rows.holds(self.on) & rows.present(self.fit.column)
-        values = rows.frame[self.fit.column].cast(float).to_numpy()
+        values = rows.column(self.fit.column).cast(float).to_numpy()
         new = np.column_stack([rows.windows(self.calendar), self.calendar.number(floor) + 1, values])[mask]
         self.pending = np.concatenate([self.pending, new])
 

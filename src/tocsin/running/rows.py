@@ -1,19 +1,23 @@
-"""The events of one batch as the measures see them: columns computed once and shared.
+"""The events of one batch as the measures and rules see them: columns computed once and shared.
 
-Enters: a frame in (time, event_id) order with the entity slots. Leaves: int64 and bool arrays, memoised by what
+Enters: a frame in (time, event_id) order with the entity slots. Leaves: columns and arrays, memoised by what
 they are, so that twenty rules over one zone compute its day numbers once. Layer: running.
+
+The frame may lie in the pieces it waited in. A column is put into one piece when it is first read as a whole; of the
+others only the few events that fire are gathered.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 from tocsin.calendars import local_hour
-from tocsin.expressions import canonical, evaluate
+from tocsin.expressions import canonical, evaluate, root_names
 from tocsin.hashing import hash_column
 
 if TYPE_CHECKING:
@@ -32,6 +36,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Once:
+    """A value to be made by whoever asks first; others wait for it."""
+
+    def __init__(self) -> None:
+        self.lock, self.made = Lock(), False
+        self.value: Any = None
+
+
+@dataclass
+class Part:
+    """The events of a batch that match one ``on`` and have an entity: ``index`` are their rows (None: all), in order.
+
+    ``n_on``: how many match. What is gathered of them is not shared between rules: in memory just used it is made faster
+    than it is read again from memory that was used long ago.
+    """
+
+    rows: Rows
+    n_on: int
+    index: Int64s | None
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.rows) if self.index is None else self.index.size
+
+    def column(self, name: str) -> pl.Series:
+        """Return a column of the frame."""
+        whole = self.rows.column(name)
+        return whole if self.index is None else whole.gather(self.index)
+
+    def some(self, array: Any) -> Any:
+        """Return these events' values of an array that has a place for every row."""
+        return array[:] if self.index is None else array[self.index]
+
+
 @dataclass
 class Rows:
     """A batch: ``frame`` (any columns), ``t`` (int64 microseconds), ``slots`` by entity column (-1 where null)."""
@@ -40,7 +78,7 @@ class Rows:
     t: Int64s
     slots: dict[str, Int64s]
     key: bytes
-    _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _memo: dict[Any, _Once] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -48,49 +86,63 @@ class Rows:
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return the events ``start .. stop``, sharing memory."""
-        part = Rows(
+        return Rows(
             self.frame[start:stop], self.t[start:stop], {k: v[start:stop] for k, v in self.slots.items()}, self.key
         )
-        part._memo = {k: v[start:stop] for k, v in self._memo.items() if isinstance(v, np.ndarray)}
-        return part
+
+    def column(self, name: str) -> pl.Series:
+        """Return a column of the frame in one piece."""
+        return self.once(("column", name), self.frame[name].rechunk)
+
+    def part(self, on: pl.Expr, entity: str) -> Part:
+        """Return the events that match ``on`` and have an entity, and how many match."""
+        name = (canonical(on), entity)
+        n_on, index = self.once(("events", name), lambda: self._events(on, entity))
+        return Part(self, n_on, index)  # not kept: it would keep the batch, and the batch it, until a collection
+
+    def _events(self, on: pl.Expr, entity: str) -> tuple[int, Int64s | None]:
+        index = np.flatnonzero(self.takes_part(on, entity))
+        return int(np.count_nonzero(self.holds(on))), None if index.size == len(self) else index
 
     def windows(self, calendar: Calendar) -> Int64s:
         """Return the window number of each event."""
-        return self._once(("window", calendar.per, calendar.zone, calendar.rounded), lambda: calendar.number(self.t))
+        return self.once(("window", calendar.per, calendar.zone, calendar.rounded), lambda: calendar.number(self.t))
 
     def hours(self, calendar: Calendar) -> Int64s:
         """Return the local clock hour of each event, given the hour windows of a zone."""
-        return self._once(("hour", calendar.zone), lambda: local_hour(self.t, calendar))
+        return self.once(("hour", calendar.zone), lambda: local_hour(self.t, calendar))
 
     def holds(self, expression: pl.Expr) -> Mask:
         """Return where a boolean expression is true; null counts as false."""
-        return self._once(("holds", canonical(expression)), lambda: self._evaluate(expression))
+        return self.once(("holds", canonical(expression)), lambda: self._evaluate(expression))
 
     def takes_part(self, expression: pl.Expr, entity: str) -> Mask:
         """Return where an event matches ``expression`` and has an entity."""
-        return self._once(
+        return self.once(
             ("part", canonical(expression), entity), lambda: self.holds(expression) & (self.slots[entity] >= 0)
         )
 
     def present(self, column: str) -> Mask:
         """Return where a column is neither null nor NaN."""
-        return self._once(("present", column), lambda: self._present(self.frame[column]))
+        return self.once(("present", column), lambda: self._present(self.column(column)))
 
-    def hashes(self, column: str) -> Hashes:
-        """Return keyed hashes of a column, shape (rows, 2)."""
-        return self._once(("hash", column), lambda: hash_column(self.frame[column], self.key))
+    def hashes(self, column: str, where: Mask) -> Hashes:
+        """Return keyed hashes of a column, shape (rows, 2), for the rows chosen; those of an entity were made on arrival."""
+        if f"@h.{column}1" not in self.frame.columns:
+            return hash_column(self.column(column), self.key, where)
+        return self.once(("hash", column), lambda: np.column_stack([self.column(f"@h.{column}{i}") for i in (1, 2)]))
 
     def ones(self) -> Int64s:
         """Return as many ones as there are events."""
-        return self._once("ones", lambda: np.ones(len(self), np.int64))
+        return self.once("ones", lambda: np.ones(len(self), np.int64))
 
     def zeros(self) -> Int64s:
         """Return as many zeros as there are events."""
-        return self._once("zeros", lambda: np.zeros(len(self), np.int64))
+        return self.once("zeros", lambda: np.zeros(len(self), np.int64))
 
     def scaled(self, column: str, scale: int | None) -> Int64s:
         """Return a numeric column as integers of ``1 / scale``; nulls become zero (mask them with ``present``)."""
-        return self._once(("scaled", column, scale), lambda: _scaled(self.frame[column], scale or 1))
+        return self.once(("scaled", column, scale), lambda: _scaled(self.column(column), scale or 1))
 
     def increments(self, measure: Spanned) -> tuple[Int64s, Int64s]:
         """Return what each event adds to the two lanes of an accumulator."""
@@ -104,15 +156,19 @@ class Rows:
             return self.ones(), self.zeros()
         return self.ones(), self.scaled(measure.column, measure.scale)  # type: ignore[attr-defined]
 
-    def _once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what ``make`` gives, made once for each key."""
-        if key not in self._memo:
-            self._memo[key] = make()
-        found: T = self._memo[key]
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, made once for each key, by whichever thread asks first."""
+        place = self._memo.get(key) or self._memo.setdefault(key, _Once())
+        if not place.made:
+            with place.lock:
+                if not place.made:
+                    place.value, place.made = make(), True
+        found: T = place.value
         return found
 
     def _evaluate(self, expression: pl.Expr) -> Mask:
-        result = evaluate(self.frame, expression)
+        names = [c for c in root_names(expression) if c in self.frame.columns] or self.frame.columns[:1]
+        result = evaluate(pl.DataFrame([self.column(c) for c in dict.fromkeys(names)]), expression)
         return np.ascontiguousarray(result.fill_null(value=False).to_numpy(), dtype=np.bool_)
 
     @staticmethod

@@ -45,7 +45,7 @@ class _Accumulating(Saved):
         p, q = rows.increments(self.measure)
         hashes = np.zeros((0, 2), np.uint64)
         if self.op == k.DISTINCT:
-            hashes = rows.hashes(column)
+            hashes = rows.hashes(column, mask)
             self.table, self.used = make_room(self.table, self.used, len(rows), oldest)
         return mask, p, q, hashes
 
@@ -198,7 +198,7 @@ class PreviousState(Saved):
         remembered = np.flatnonzero(source == streams.REMEMBERED)
         columns: Arrays = {"timestamp": out_t}
         for c, name in enumerate(self.columns):
-            column = rows.frame[name]
+            column = rows.column(name)
             if column.dtype == pl.String:
                 columns[name] = Texts(column, source, remembered, self.texts[c, slot[remembered]])  # type: ignore[assignment]
                 self.texts[c, slot[latest]] = column.gather(latest).to_list()
@@ -240,7 +240,7 @@ class FirstSeenState(Saved):
         self.used += streams.run_first_seen(
             rows.slots[self.entity],
             rows.t,
-            rows.hashes(self.measure.column),
+            rows.hashes(self.measure.column, mask),
             mask,
             self.forget,
             self.table,

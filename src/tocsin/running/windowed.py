@@ -7,6 +7,7 @@ Layer: running.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -48,8 +49,43 @@ def _is_plain(fit: OwnHistory) -> bool:
     return fit.stride == 1 and set(fit.stats) <= {"mean"} and set(fit.quantiles) <= {1.0}
 
 
-def _no_values(shape: int | tuple[int, ...]) -> NDArray[np.float64]:
-    return np.full(shape, np.nan)
+class Spread:
+    """A column whose values hold for many events each: ``places`` says which is whose. Looked up for the events asked about."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, values: NDArray[np.float64], places: NDArray[np.int32]) -> None:
+        """Take the values and each event's place among them."""
+        self._values, self._places = values, places
+
+    def __getitem__(self, index: Any) -> NDArray[np.float64]:
+        """Return the values of some events: their rows, or a slice of all."""
+        return k.take(self._values, self._places[index])  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The statistics that a batch's events are compared with, each written once: ``values`` by fit, statistic and place.
+
+    Place 0 is that of the events which take no part.
+    """
+
+    values: NDArray[np.float64]
+    places: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, fits: int, width: int, places: int, events: int) -> _Shown:
+        values = np.empty((fits, width + 1, places))
+        values[:, :, 0] = np.nan
+        return cls(values, np.zeros(events if fits else 0, np.int32))
+
+    def columns(self, prefix: str, fits: Sequence[Fit]) -> dict[str, Any]:
+        """Return the columns of the fits' statistics, the number of windows or entities last."""
+        return {
+            f"{prefix}{b}.{c}": Spread(self.values[b, i], self.places)
+            for b, fit in enumerate(fits)
+            for i, c in [*enumerate(fit.columns[:-1]), (self.values.shape[1] - 1, "n")]
+        }
 
 
 class WindowState(Saved):
@@ -92,8 +128,9 @@ class WindowState(Saved):
         self.ring = np.zeros((0, size, lane_count), np.int64)
         self.first = np.full(0, k.NEVER)
         self.fired = np.full(0, k.NEVER)
-        self.base_win = np.full((n_own, 0), k.NEVER)
-        self.base = np.zeros((n_own, 0, self.width + 1))
+        self.base_win = np.full(0, k.NEVER)
+        self.base = np.zeros((0, n_own, self.width + 1))
+        self.shown, self.n_before = np.zeros(0, np.int64), 0  # of the batch at hand: not kept
         self.table, self.used = new_table(), 0
         self.touched, self.n_touched, self.touched_window = np.zeros(0, np.int64), 0, int(k.NEVER)
         self.current, self.too_old = int(k.NEVER), 0
@@ -111,7 +148,8 @@ class WindowState(Saved):
     def _grow(self, n: int) -> None:
         self.win, self.acc = grow(self.win, n, k.NEVER), grow(self.acc, n, 0)
         self.ring, self.first = grow(self.ring, n, 0), grow(self.first, n, k.NEVER)
-        self.base_win, self.base = grow(self.base_win, n, k.NEVER, 1), grow(self.base, n, np.nan, 1)
+        self.base_win, self.base = grow(self.base_win, n, k.NEVER), grow(self.base, n, np.nan)
+        self.shown = grow(self.shown, n, 0)
         if self.excludes:
             self.fired = grow(self.fired, n, k.NEVER)
         if self.populations:
@@ -132,19 +170,23 @@ class WindowState(Saved):
         mask, window = self.mask(rows), rows.windows(self.calendar)
         self._know_skips(window)
         pieces = self._pieces(mask, window)
-        make = np.empty if pieces else _no_values  # the loop below writes every place
-        out = make(len(rows))
-        out_own = make((len(self.own), self.width + 1, len(rows)))
-        out_pop = make((len(self.populations), self.width + 1, len(rows)))
-        for part, d in pieces:
+        out = np.empty(len(rows)) if pieces else np.full(len(rows), np.nan)  # the loop below writes every place
+        own = _Shown.empty(len(self.own), self.width, len(rows) + 1 if self.own and pieces else 1, len(rows))
+        everyone = _Shown.empty(len(self.populations), self.width, len(pieces) + 1, len(rows))
+        hashes = np.zeros((0, 2), np.uint64)
+        if isinstance(self.measure, Distinct):
+            hashes = rows.hashes(self.measure.column, mask)
+        taken = 0
+        for number, (part, d) in enumerate(pieces, 1):
             if self.populations or len(self.pending):
                 self.close(d)
-            self._fold(rows, part, mask, window, (out[part], out_own[:, :, part], out_pop[:, :, part]))
+            taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
+            if self.populations:
+                everyone.values[:, :, number] = self.pop
+                everyone.places[part] = np.where(mask[part], number, 0)
+        self.n_before += taken
         columns: Arrays = {"value": out}
-        for name, fits, values in (("own", self.own, out_own), ("pop", self.populations, out_pop)):
-            for b, fit in enumerate(fits):
-                columns |= {f"{name}{b}.{c}": values[b, i] for i, c in enumerate(fit.columns[:-1])}
-                columns[f"{name}{b}.n"] = values[b, self.width]
+        columns |= own.columns("own", self.own) | everyone.columns("pop", self.populations)
         return columns | self._notebook_columns(rows, window, mask, out)
 
     def _pieces(self, mask: NDArray[np.bool_], window: NDArray[np.int64]) -> list[tuple[slice, int]]:
@@ -161,18 +203,20 @@ class WindowState(Saved):
         edges = [0, *starts[1:].tolist(), mask.size]
         return [(slice(a, b), int(window[s])) for a, b, s in zip(edges, edges[1:], starts.tolist(), strict=False)]
 
-    def _fold(self, rows: Rows, part: slice, mask: Any, window: Any, out: tuple[Any, Any, Any]) -> None:
+    def _fold(
+        self, rows: Rows, part: slice, mask: Any, window: Any, hashes: Any, taken: int, out: tuple[Any, Any, Any]
+    ) -> int:
         p, q = rows.increments(self.measure)
-        hashes = np.zeros((0, 2), np.uint64)
         if self.op == k.DISTINCT:
-            hashes = rows.hashes(self.measure.column)[part]  # type: ignore[attr-defined]
             self._room(part.stop - part.start, int(window[part.start]))
-        self.n_touched, new = k.run_windows(
-            rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes, self.table,
-            self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
-            self.spans, self.plain, self.codes, self.quantiles, self.base_win, self.base, self.values, self.pop, *out,
+        self.n_touched, new, taken = k.run_windows(
+            rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes[part],
+            self.table, self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
+            self.spans, self.plain, self.codes, self.quantiles, self.base_win, self.base, self.values,
+            self.shown, self.n_before, taken, *out,
         )  # fmt: skip
         self.used += new
+        return int(taken)
 
     def _room(self, adding: int, window: int) -> None:
         """Forget distinct values of windows that no baseline and no late event can reach any more."""
@@ -225,7 +269,7 @@ class WindowState(Saved):
         window, visible = rows.windows(self.calendar), self.calendar.number(floor) + 1
         words = np.zeros((len(rows), 2), np.int64)
         if isinstance(self.measure, Distinct):
-            words = rows.hashes(self.measure.column).view(np.int64)
+            words = rows.hashes(self.measure.column, mask).view(np.int64)
         new = np.column_stack([rows.slots[self.entity], window, visible, p, q, words])[mask]
         self.pending = np.concatenate([self.pending, new])
 
