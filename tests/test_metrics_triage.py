@@ -275,6 +275,38 @@ def test_a_closed_alert_that_was_opened_again_counts_once_with_its_first_return(
     assert table["closed"][1:].sum() == whole["closed"]
 
 
+def test_a_wait_goes_on_through_a_break_of_no_length_and_begins_anew_after_a_suppression() -> None:
+    def at(n: float, kind: str, until: float | None = None) -> dict:
+        return {
+            "key": f"{n}{kind}",
+            "alert_id": "a",
+            "at": hour(n),
+            "type": kind,
+            "until": None if until is None else hour(until),
+        }
+
+    alerts = [{"alert_id": "a", "created_at": hour(0)}]
+    for rows, oldest in (
+        ([at(5, "closed"), at(5, "reopened")], 20.0),
+        ([at(5, "suppressed", 12)], 8.0),
+        ([at(5, "suppressed")], None),
+    ):
+        answer = backlog(Scope(history_of(alerts, rows, at=END), hour(0), hour(20)))
+        assert answer.table["oldest_hours"][-1] == oldest
+
+
+def test_an_opening_without_a_close_before_it_is_no_return() -> None:
+    rows = [{"key": k, "alert_id": "a", "at": hour(n), "type": k} for n, k in ((1, "reopened"), (2, "closed"))]
+    rows += [{"key": "x", "alert_id": "b", "at": hour(3), "type": "reopened"}]
+    alerts = [{"alert_id": name, "created_at": hour(0), "rule_id": "r"} for name in "ab"]
+    row = reopened(Scope(history_of(alerts, rows, at=END))).table.row(0, named=True)
+    assert (row["closed"], row["reopened"]) == (1, 0)
+    rows.append({"key": "y", "alert_id": "a", "at": hour(9), "type": "reopened"})
+    rows.append({"key": "z", "alert_id": "a", "at": hour(9.5), "type": "reopened"})
+    row = reopened(Scope(history_of(alerts, rows, at=END))).table.row(0, named=True)
+    assert (row["reopened"], row["median_hours_until"]) == (1, 7.0)
+
+
 METRICS = (overview, funnel, rules, backlog, reopened)
 
 
