@@ -1,16 +1,11 @@
 """How long each metric takes over a million alerts with four million activities, beside the notebook's way in pandas.
 
-Enters: nothing. Leaves: a table of seconds. Layer: none (outside the package).
-
-    python -m benchmarks.metrics             a million alerts, about a minute
-    python -m benchmarks.metrics 100000      so many
+Enters: how many alerts. Leaves: seconds of each. Layer: none (outside the package). Run by `python -m benchmarks metrics`.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,20 +13,32 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import metrics_data, metrics_notebook
 from tocsin.lifecycle import History
 from tocsin.metrics import Scope
+from tocsin.metrics.arrivals import arrivals, on_off_hours
 from tocsin.metrics.assets import top_assets
 from tocsin.metrics.backlog import backlog, reopened
 from tocsin.metrics.changes import change_points
 from tocsin.metrics.coverage import coverage
 from tocsin.metrics.overview import funnel, overview
+from tocsin.metrics.response import response, slo
 from tocsin.metrics.rules import rules
+from tocsin.metrics.staffing import staffing
+from tocsin.workhours import WorkHours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ZONE = "America/Denver"
+WORK = WorkHours.of(None, zone=ZONE)
+ROWS_ONE_BY_ONE = 20_000
+"""The cells that go row by row are given so many alerts; their seconds are told for all of them."""
 METRICS: dict[str, Callable[[Scope], Any]] = {
     "overview": overview,
     "funnel": funnel,
+    "arrivals": arrivals,
+    "on and off hours": lambda scope: on_off_hours(scope, work=WORK),
+    "time to action": lambda scope: response(scope, work=WORK),
+    "targets met, and what missed them": lambda scope: slo(scope, work=WORK),
+    "staffing": lambda scope: staffing(scope, work=WORK),
     "rules": rules,
     "backlog, hourly": lambda scope: backlog(scope, every="1h"),
     "reopened": reopened,
@@ -77,33 +84,35 @@ def measured(history: History) -> dict[str, tuple[float, float]]:
 def as_the_notebook(history: History, changes_days: int = 365) -> dict[str, tuple[float, float]]:
     """Return the seconds of the notebook's cells in pandas; its evidence from memory instead of three calls an alert."""
     rows = metrics_notebook.prepared(metrics_notebook.exported(history))
+    some = rows.head(ROWS_ONE_BY_ONE)
+    times = len(rows) / len(some)
     counts = metrics_notebook.daily(rows)[:changes_days]
     random.seed(0)
     pairs = [("HOSTNAME", "pc"), ("USERNAME", "ann"), ("DST_IP", "10.0.0.1")]
     ids = rows["Expel Alert ID"].tolist()
+
+    def scaled(work: Callable[[], Any]) -> tuple[float, float]:
+        wall, processor = seconds(work)
+        return round(wall * times, 1), round(processor * times, 1)
+
     return {
         "overview": seconds(lambda: metrics_notebook.overview(rows)),
+        "time to action": scaled(lambda: metrics_notebook.minutes_to_action(some)),
+        "off hours and heatmap": scaled(lambda: metrics_notebook.off_hours_and_heatmap(some, ZONE)),
         "top assets (101 alerts)": seconds(lambda: metrics_notebook.top_assets(ids, lambda _: (pairs, ["Windows"]))),
         "alerts a day": seconds(lambda: metrics_notebook.daily(rows)),
         "change points": seconds(lambda: metrics_notebook.change_points(counts)),
     }
 
 
-def main(arguments: list[str]) -> None:
-    """Print the figures as a table, and as JSON with ``--json``."""
-    size = int(next((a for a in arguments if a.isdigit()), 1_000_000))
-    history = metrics_data.history(size)
+def run(alerts: int = 1_000_000) -> dict[str, Any]:
+    """Return the seconds, wall and processor, of our metrics and of the notebook's cells."""
+    history = metrics_data.history(alerts)
     ours, theirs = measured(history), as_the_notebook(history)
-    if "--json" in arguments:
-        print(json.dumps({"alerts": size, "activities": history.activities.height, "ours": ours, "notebook": theirs}))
-        return
-    print(f"{size:,} alerts, {history.activities.height:,} activities; seconds: wall, processor")
-    for name, (wall, processor) in ours.items():
-        print(f"{name:32} {wall:8.2f} {processor:8.2f}")
-    print(f"{'together':32} {sum(w for w, _ in ours.values()):8.2f} {sum(p for _, p in ours.values()):8.2f}")
-    for name, (wall, processor) in theirs.items():
-        print(f"{'notebook: ' + name:32} {wall:8.2f} {processor:8.2f}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return {
+        "alerts": alerts,
+        "activities": history.activities.height,
+        "ours": ours,
+        "together": [round(sum(times[i] for times in ours.values()), 2) for i in (0, 1)],
+        "notebook": theirs,
+    }

@@ -1,4 +1,4 @@
-"""What three cells of the SOC manager's notebook compute, written anew in pandas: the rival, and the reference of its numbers.
+"""What the cells of the SOC manager's notebook compute, written anew in pandas: the rival, and the reference of its numbers.
 
 Enters: a frame as its export has it (after its own renaming), and evidence by alert. Leaves: its numbers, defects included.
 Layer: none (outside the package).
@@ -10,14 +10,20 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from dateutil import parser
 
 from tocsin.lifecycle import History
 
 Evidence = Mapping[str, tuple[Sequence[tuple[str, str]], Sequence[Any]]]
 """Alert -> its (type, value) pairs, and the operating system of each of its vendor alerts (None where none is named)."""
+
+
+ACTIONS = ("First Assigned To User At", "First Investigated At", "Promoted To Incident At", "First Closed At")
+"""The columns of the Time to Action cell, in its order."""
 
 
 def prepared(export: pd.DataFrame) -> pd.DataFrame:
@@ -81,6 +87,26 @@ def change_points(counts: Sequence[int], iterations: int = 1_000, offset: int = 
     return sorted([at + offset, *left, *change_points(counts[at:], iterations, offset + at - 1)])
 
 
+def minutes_to_action(rows: pd.DataFrame) -> pd.Series:
+    """Return the minutes of the Time to Action cell, row by row: the first filled column in a fixed order, -1 where NEW."""
+
+    def minutes(row: pd.Series) -> float:
+        acted = next((row[c] for c in ACTIONS if row[c]), "")
+        if row["Alert Status"] == "NEW" or not acted:
+            return -1.0
+        return round((parser.parse(acted) - parser.parse(row["Created At"])).total_seconds() / 60, 2)
+
+    return rows.apply(minutes, axis=1)
+
+
+def off_hours_and_heatmap(rows: pd.DataFrame, zone: str) -> tuple[dict[bool, int], pd.DataFrame]:
+    """Return on- and off-hours alerts (Monday to Friday, 13 to 21) and alerts by hour and weekday, row by row as the cell does."""
+    local = rows.apply(lambda row: parser.parse(row["Created At"]).astimezone(ZoneInfo(zone)), axis=1)
+    off = local.apply(lambda at: not (at.weekday() < 5 and 13 <= at.hour < 21))
+    placed = rows.assign(hour=local.apply(lambda at: at.hour), day=local.apply(lambda at: at.weekday()))
+    return off.value_counts().to_dict(), placed.groupby(["hour", "day"])["Expel Alert ID"].nunique().reset_index()
+
+
 def exported(history: History) -> pd.DataFrame:
     """Return a history as the export would hold it: one row an alert, one investigation and first times only."""
     import polars as pl
@@ -90,12 +116,19 @@ def exported(history: History) -> pd.DataFrame:
         pl.col("value").filter(pl.col("type").is_in(["escalated", "promoted"])).last().alias("Investigation ID"),
         pl.when((pl.col("type") == "promoted").any()).then(pl.lit("Incident"))
         .when((pl.col("type") == "escalated").any()).then(pl.lit("Investigation")).alias("Investigation Type"),
-        pl.col("at").filter(pl.col("type") == "notified").min().alias("First Notification At"),
+        *(
+            pl.col("at").filter(pl.col("type") == kind).min().alias(name)
+            for kind, name in (
+                ("notified", "First Notification At"), ("assigned", ACTIONS[0]), ("investigative_action", ACTIONS[1]),
+                ("promoted", ACTIONS[2]), ("closed", ACTIONS[3]),
+            )
+        ),
     )  # fmt: skip
     rows = history.current.select(
         "alert", pl.col("alert_id").alias("Expel Alert ID"), pl.col("created_at").alias("Created At"),
         pl.when("is_test").then(pl.lit("TESTING")).otherwise(pl.col("severity").str.to_uppercase()).alias("Severity"),
+        pl.col("state").str.to_uppercase().alias("Alert Status"),
     )  # fmt: skip
     made = rows.join(first, on="alert", how="left", maintain_order="left").drop("alert")
-    times = pl.col("Created At", "First Notification At").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    times = pl.col("Created At", "First Notification At", *ACTIONS).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     return pd.DataFrame(made.with_columns(times).to_dict(as_series=False))

@@ -86,6 +86,8 @@ GOALS = (
          lambda r: _reading(r, "tocsin") / _reading(r, "duckdb"), 1.3, False, "×"),
     Goal("A million alerts with four million activities imported into an empty log",
          lambda r: r["alerts"]["seconds"][IMPORT] * 1e6 / r["alerts"]["alerts"], 60, False, "s"),
+    Goal("All metrics over a million alerts with four million activities",
+         lambda r: r["metrics"]["together"][0] * 1e6 / r["metrics"]["alerts"], 5, False, "s"),
 )  # fmt: skip
 
 
@@ -99,7 +101,7 @@ def render(results: Results, explanations: str = "") -> str:
     parts = [_head(results), _goals(results)]
     sections = {
         "analyses": _analyses, "rules": _rules, "engine": _engine, "memory": _memory, "jsonl": _jsonl, "lookups": _lookups,
-        "alerts": _alerts,
+        "alerts": _alerts, "metrics": _metrics,
     }  # fmt: skip
     parts += [section(results[name]) for name, section in sections.items() if name in results]
     return "\n\n".join(part.strip() for part in [*parts, explanations] if part.strip()) + "\n"
@@ -267,3 +269,20 @@ rows; "how each alert stands" is state, verdict, assignee and severity of every 
 process: peak memory {result["peak_mb"]:,} MB, of which the history to be imported is a part.
 
 {_table(["", "seconds", "CPU seconds"], rows)}"""
+
+
+def _metrics(result: dict[str, Any]) -> str:
+    ours = [[name, f"{wall:.2f}", f"{cpu:.2f}"] for name, (wall, cpu) in result["ours"].items()]
+    ours.append(["**together**", *(f"**{s:.2f}**" for s in result["together"])])
+    theirs = [[name, f"{wall:.2f}", f"{cpu:.2f}"] for name, (wall, cpu) in result["notebook"].items()]
+    return f"""## Metrics: {result["alerts"]:,} alerts, {result["activities"]:,} activities
+
+From frames in memory that nobody looked at yet; what several metrics share is counted once, under its own name. Each
+metric also computes the span before. One run, compiled code warm.
+
+{_table(["", "seconds", "CPU seconds"], ours)}
+
+The notebook's cells, written anew in pandas, on the same alerts. The cells that go row by row were given 20,000 alerts, and their
+seconds scaled to all; its assets stop after 101 alerts, and its change points see 365 days.
+
+{_table(["the notebook's way", "seconds", "CPU seconds"], theirs)}"""

@@ -114,6 +114,20 @@ def test_the_span_before_is_compared_only_where_the_history_reaches_back_over_it
     assert "does not reach back" in late.notes[0]
 
 
+def minutes_of(rows: list[dict]) -> list[float]:
+    """Walk through one alert's rows, person by person, and return the minutes of each stretch of work."""
+    found: list[float] = []
+    for person in ("ann", "bob"):
+        before = None
+        for row in (r for r in rows if r["actor"] == person and r["actor_kind"] == "human"):
+            if row["type"] == "work_ended" and row["number"] is not None:
+                found.append(row["number"])
+            elif row["type"] != "work_started" and before is not None and before["type"] == "work_started":
+                found.append((row["at"] - before["at"]) / timedelta(minutes=1))
+            before = row
+    return found
+
+
 @quick
 @given(logs())
 def test_a_rules_row_is_what_its_alerts_say_one_by_one(log: tuple) -> None:
@@ -132,7 +146,9 @@ def test_a_rules_row_is_what_its_alerts_say_one_by_one(log: tuple) -> None:
         assert row["precision"] == (pytest.approx(true / (true + false)) if true + false else None)
         assert row["escalated"] == sum(bool(of_alert(rows, a["alert_id"], "escalated", "promoted")) for a in mine)
         assert row["incidents"] == len(ids([r for a in mine for r in of_alert(rows, a["alert_id"], "promoted")]))
-        worked = [[r["number"] for r in of_alert(rows, a["alert_id"], "work_ended")] for a in mine]
+        worked = [
+            minutes_of(of_alert(rows, a["alert_id"], "work_started", "work_ended", "closed", "held")) for a in mine
+        ]
         assert row["minutes_known"] == sum(map(bool, worked))
         assert row["minutes"] == (pytest.approx(sum(map(sum, worked))) if any(worked) else None), "unknown is not zero"
         unit = "minutes" if "waste_minutes_at_least" in row else "alerts"
@@ -161,9 +177,10 @@ def test_minutes_are_those_that_the_end_names_else_those_since_the_same_persons_
     rows = [
         row("1", 1, "work_started", "ann"), row("2", 1.25, "work_started", "bob"), row("3", 1.5, "work_ended", "ann"),
         row("4", 2, "work_ended", "bob", 5.0), row("5", 3, "work_ended", "cyd"), row("6", 4, "work_started", "ann"),
+        row("7", 4.5, "closed", "bob"), row("8", 5, "held", "ann"),
     ]  # fmt: skip
     history = history_of([{"alert_id": "a", "created_at": hour(0), "rule_id": "r"}], rows, at=END)
-    assert rules(Scope(history)).table["minutes"].to_list() == [35.0]
+    assert rules(Scope(history)).table["minutes"].to_list() == [95.0], "and whoever holds or closes it has ended"
 
 
 def test_the_median_wait_counts_waiting_alerts_as_waiting() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,21 +18,11 @@ from tocsin.lifecycle.history import History
 from tocsin.metrics import MetricError, Scope
 from tocsin.metrics.assets import KINDS, top_assets
 from tocsin.metrics.changes import change_points
-from tocsin.metrics.coverage import coverage, covered_days, merged, outside
+from tocsin.metrics.coverage import coverage, covered_days
 
 DAY = timedelta(days=1)
 quick = settings(max_examples=60, deadline=None)
 spans = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda x: (x[0], x[0] + x[1])), max_size=6)
-
-
-@given(spans, st.integers(0, 20), st.integers(0, 40))
-def test_spans_merge_and_leave_out_hour_by_hour(given_: list, low: int, length: int) -> None:
-    inside = {h for a, b in given_ for h in range(a, b)}
-    whole = merged(given_)
-    assert {h for a, b in whole for h in range(a, b)} == inside
-    assert all(b < c for (_, b), (c, _) in itertools.pairwise(whole)), "disjoint, in order, none touching another"
-    left = outside(whole, low, low + length)
-    assert {h for a, b in left for h in range(a, b)} == set(range(low, low + length)) - inside
 
 
 @quick

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.answers import Answer
-from tocsin.calendars import DAY, HOUR, Calendar, instant_us, moment
+from tocsin.calendars import DAY, HOUR, Calendar, complement, instant_us, moment, union
 from tocsin.views import Chart
 
 if TYPE_CHECKING:
@@ -101,37 +101,11 @@ def feeds(scope: Scope) -> list[Feed]:
     found = []
     for name, spans in told.items():
         begin = max(since, min(a for a, _ in spans["covered"])) if spans["covered"] else since
-        open_ = outside(merged(spans["covered"]), begin, until) if spans["covered"] else []
-        gaps = merged([*open_, *((max(a, begin), min(b, until)) for a, b in spans["gap"])])
-        found.append(Feed(name, min(begin, until), gaps))
+        covered, gaps = (np.array(spans[kind], np.int64).reshape(-1, 2) for kind in ("covered", "gap"))
+        open_ = complement(covered, begin, until) if len(covered) else covered
+        missing = union(np.concatenate([open_, gaps.clip(begin, until)]))
+        found.append(Feed(name, min(begin, until), [(a, b) for a, b in missing.tolist()]))
     return found
-
-
-def merged(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Return half-open spans as disjoint ones in order; empty ones vanish.
-
-    >>> merged([(5, 7), (0, 2), (2, 3), (6, 9), (4, 4)])
-    [(0, 3), (5, 9)]
-    """
-    found: Spans = []
-    for begin, end in sorted(spans):
-        if begin >= end:
-            continue
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((begin, end))
-    return found
-
-
-def outside(spans: Spans, low: int, high: int) -> Spans:
-    """Return what of ``[low, high)`` lies in none of some disjoint spans in order.
-
-    >>> outside([(0, 3), (5, 9)], 1, 12)
-    [(3, 5), (9, 12)]
-    """
-    edges = [low, *(min(max(x, low), high) for span in spans for x in span), high]
-    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
 def covered_days(scope: Scope, among: Iterable[str] | None = None) -> Days:

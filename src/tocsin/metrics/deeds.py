@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from tocsin.calendars import MINUTE
 from tocsin.lifecycle.words import ACTIVITIES
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 ACTED: Final = tuple(sorted(set(ACTIVITIES) - {"commented", "enriched", "peak", "retracted", "unassigned"}))
 """Activities by which a person acts on an alert; `ACTED_WORDS` says it."""
 ACTED_WORDS: Final = "any activity of a person but a comment"
-MINUTE_US: Final = 60_000_000
+WORK: Final = ("work_started", "work_ended", "closed", "held")
+"""Activities that begin or end a stretch of work."""
+PEOPLE: Final = ~pl.col("actor_kind").is_in(["automation", "system"]).fill_null(value=False)
+"""Rows of people, and of those of whom nobody said what they are."""
 
 
 def said(column: str = "value") -> pl.Expr:
@@ -46,20 +50,29 @@ def first_acts(history: History) -> pl.DataFrame:
     return human.group_by("alert").agg(pl.col("at").min().alias("acted_at")).sort("alert").collect()
 
 
-def work(history: History) -> pl.DataFrame:
-    """Return ``alert`` and ``minutes`` of work on it; null where nobody recorded any.
+def stretches(events: pl.DataFrame) -> pl.DataFrame:
+    """Return each stretch of a person's work on an alert: ``alert``, ``minutes``.
 
-    The minutes of a stretch are those that its end names, else the time since the same person's last start.
+    Its minutes are those that its end names, else the time since the same person's start on this alert; whoever closes or
+    holds the alert has ended, too. ``events`` are in order of alert and time.
     """
-    rows = history.events.filter(pl.col("type").is_in(["work_started", "work_ended"]))
-    rows = rows.select("alert", "at", "type", "actor", "number")
-    begun, ended = pl.col("type") == "work_started", pl.col("type") == "work_ended"
-    mine = ["alert", "actor"]
-    since = pl.when(begun.shift(1).over(mine)).then(pl.col("at").shift(1).over(mine))
-    between = (pl.col("at") - since).dt.total_microseconds() / MINUTE_US
-    measured = pl.when(pl.col("number") >= 0, pl.col("number").is_finite()).then(pl.col("number"))
-    unmeasured = rows.filter(ended, measured.is_null()).height
-    minutes = pl.coalesce(measured, between) if unmeasured else measured
-    made = rows.with_columns(pl.when(ended).then(minutes).alias("minutes"))
-    counted = made.group_by("alert").agg(pl.col("minutes").sum(), pl.col("minutes").count().alias("ends"))
-    return counted.select("alert", pl.when(pl.col("ends") > 0).then(pl.col("minutes")).alias("minutes"))
+    # Null is a person too: whose name is not told. Rows of one alert and person follow each other in time; the sort is stable.
+    person = pl.col("actor").fill_null("").cast(pl.Categorical).to_physical()
+    mine = events.filter(pl.col("type").is_in(WORK) & PEOPLE)
+    mine = mine.select("alert", "at", "type", "number", person.alias("person")).sort(
+        "alert", "person", maintain_order=True
+    )
+    same = (pl.col("alert") == pl.col("alert").shift()) & (pl.col("person") == pl.col("person").shift())
+    begun = same & (pl.col("type").shift() == "work_started")
+    since = (pl.col("at") - pl.col("at").shift()).dt.total_microseconds() / MINUTE
+    told = (pl.col("type") == "work_ended") & pl.col("number").is_finite()
+    minutes = pl.when(told).then(pl.col("number")).when(begun).then(since)
+    found = mine.select("alert", "type", minutes=minutes).filter(
+        pl.col("type") != "work_started", pl.col("minutes") >= 0
+    )
+    return found.drop("type")
+
+
+def work(history: History) -> pl.DataFrame:
+    """Return ``alert`` and ``minutes`` of work on it, of the alerts of which any is recorded; see `stretches`."""
+    return stretches(history.events).group_by("alert").agg(pl.col("minutes").sum())

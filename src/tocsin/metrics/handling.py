@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import MINUTE
+from tocsin.metrics.deeds import PEOPLE, WORK, stretches
 from tocsin.metrics.scope import MetricError
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 LEAST: Final = 10
 """Fewer measured alerts than this say nothing about the others."""
 
-_KINDS: Final = ("assigned", "work_started", "work_ended", "closed", "held")
-_PEOPLE: Final = ~pl.col("actor_kind").is_in(["automation", "system"]).fill_null(value=False)
+_KINDS: Final = ("assigned", *WORK)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
         return Handling(float(given), "as given")
     # Of an alert that still waits, the work is not all done.
     done = scope.alerts.filter(pl.col("state") == "closed").select("alert")
-    events = scope.history.events.filter(pl.col("type").is_in(list(_KINDS)) & _PEOPLE)
+    events = scope.history.events.filter(pl.col("type").is_in(list(_KINDS)) & PEOPLE)
     events = events.join(done, on="alert", how="semi", maintain_order="left")
     for measure in (_worked, _held):
         found = measure(events, cap_minutes)
@@ -77,20 +77,8 @@ def handling_time(scope: Scope, given: float | None = None, *, cap_minutes: floa
 
 
 def _worked(events: pl.DataFrame, cap_minutes: float) -> Handling:
-    """Sum up each alert's stretches of work, as measured, or from start to end (or close, or hold) of the same person."""
-    # Null is a person too: whose name is not told. Rows of one alert and person follow each other in time; the sort is stable.
-    person = pl.col("actor").fill_null("").cast(pl.Categorical).to_physical()
-    mine = events.filter(pl.col("type") != "assigned").select("alert", "at", "type", "number", person.alias("person"))
-    mine = mine.sort("alert", "person", maintain_order=True)
-    same = (pl.col("alert") == pl.col("alert").shift()) & (pl.col("person") == pl.col("person").shift())
-    begun = same & (pl.col("type").shift() == "work_started")
-    since = (pl.col("at") - pl.col("at").shift()).dt.total_microseconds() / MINUTE
-    told = pl.col("number").is_not_null() & (pl.col("type") == "work_ended")
-    minutes = pl.when(told).then(pl.col("number")).when(begun).then(since)
-    stretches = mine.select("alert", "type", minutes=minutes).filter(
-        (pl.col("type") != "work_started") & (pl.col("minutes") >= 0)
-    )
-    each = stretches.group_by("alert").agg(pl.col("minutes").clip(upper_bound=cap_minutes).sum())
+    """Sum up each alert's stretches of work."""
+    each = stretches(events).group_by("alert").agg(pl.col("minutes").clip(upper_bound=cap_minutes).sum())
     source = f"work_started to work_ended, a stretch at most {cap_minutes:g} minutes, summed for each alert that was worked on"
     return Handling(float(each["minutes"].sum()) / max(each.height, 1), source, each.height)
 

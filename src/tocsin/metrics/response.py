@@ -224,8 +224,8 @@ def in_time(group: Group, target: float = 1.0, level: float = 0.95) -> tuple[flo
     that were watched for so long.
 
     >>> group = Group("all", np.array([0.5, 0.8, 2.0, 0.2]), np.array([True, True, False, False]))
-    >>> in_time(group)[0]
-    0.6666666666666667
+    >>> round(in_time(group)[0], 6)
+    0.666667
     """
     curve = group.curve
     if curve is None or math.isnan(share := float(curve.at([target])[0])):

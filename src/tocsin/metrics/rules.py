@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from tocsin.answers import Answer
+from tocsin.calendars import MINUTE
 from tocsin.lifecycle.frames import TIME
 from tocsin.metrics.coverage import BEFORE_UNKNOWN, feeds, known_before
-from tocsin.metrics.deeds import ACTED_WORDS, MINUTE_US, deeds, first_acts, work
+from tocsin.metrics.deeds import ACTED_WORDS, deeds, first_acts, work
 from tocsin.stats.rates import rate_ratio, wilson
 from tocsin.stats.survival import kaplan_meier
 from tocsin.views import Chart
@@ -108,7 +109,7 @@ def _counted(scope: Scope, keys: list[str]) -> pl.DataFrame:
     for part in (handed, work(scope.history), first_acts(scope.history)):
         rows = rows.join(part, on="alert", how="left", maintain_order="left")
     end = pl.coalesce("acted_at", pl.lit(scope.as_of, TIME))
-    waited = ((end - pl.col("created_at")).dt.total_microseconds() / MINUTE_US).clip(0)
+    waited = ((end - pl.col("created_at")).dt.total_microseconds() / MINUTE).clip(0)
     rows = _named(rows.with_columns(waited.alias("waited")), keys)
     counted = rows.group_by(keys).agg(
         pl.len().cast(pl.Int64).alias("alerts"),
