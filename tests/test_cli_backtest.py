@@ -64,7 +64,9 @@ def test_backtest_as_json_is_one_document_with_these_keys(
         "top_entities",
         "top_scores",
         "comparison",
+        "log",
     ]
+    assert document["log"] is None
     assert list(document["source"]) == [
         "name",
         "mapping",
