@@ -23,6 +23,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 EXPLANATIONS = Path(__file__).resolve().parent / "explanations.md"
 CALLED = {"tocsin_five": "tocsin, A1 A3 A4 A6 A7"}
 IMPORT = "import into an empty log"
+TOGETHER = "all of them at once, from the frames"
 NOT_MEASURED = "not measured yet"
 
 
@@ -87,7 +88,7 @@ GOALS = (
     Goal("A million alerts with four million activities imported into an empty log",
          lambda r: r["alerts"]["seconds"][IMPORT] * 1e6 / r["alerts"]["alerts"], 60, False, "s"),
     Goal("All metrics over a million alerts with four million activities",
-         lambda r: r["metrics"]["together"][0] * 1e6 / r["metrics"]["alerts"], 5, False, "s"),
+         lambda r: r["metrics"]["ours"][TOGETHER][0] * 1e6 / r["metrics"]["alerts"], 5, False, "s"),
 )  # fmt: skip
 
 
@@ -273,12 +274,12 @@ process: peak memory {result["peak_mb"]:,} MB, of which the history to be import
 
 def _metrics(result: dict[str, Any]) -> str:
     ours = [[name, f"{wall:.2f}", f"{cpu:.2f}"] for name, (wall, cpu) in result["ours"].items()]
-    ours.append(["**together**", *(f"**{s:.2f}**" for s in result["together"])])
     theirs = [[name, f"{wall:.2f}", f"{cpu:.2f}"] for name, (wall, cpu) in result["notebook"].items()]
     return f"""## Metrics: {result["alerts"]:,} alerts, {result["activities"]:,} activities
 
 From frames in memory that nobody looked at yet; what several metrics share is counted once, under its own name. Each
-metric also computes the span before. One run, compiled code warm.
+metric also computes the span before. The last row computes all of it anew, metrics beside each other on two cores. One run,
+compiled code warm.
 
 {_table(["", "seconds", "CPU seconds"], ours)}
 

@@ -85,6 +85,18 @@ class Metrics:
         """When which feed delivered: no data is never zero."""
         return self._ask("coverage", "coverage")
 
+    def all(self) -> dict[str, Answer]:
+        """Every metric by its name, computed on all cores; one that the log cannot answer is empty and says why."""
+        from tocsin.metrics.together import together
+
+        asked = {
+            "overview": self.overview, "funnel": self.funnel, "arrivals": self.arrivals, "on_off_hours": self.on_off_hours,
+            "time_to_action": self.time_to_action, "slo": self.slo, "top_assets": self.top_assets,
+            "change_points": self.change_points, "staffing": self.staffing, "rules": self.rules, "backlog": self.backlog,
+            "reopened": self.reopened, "coverage": self.coverage,
+        }  # fmt: skip
+        return together([self.scope], asked)
+
     def _ask(self, module: str, name: str, **wish: Any) -> Answer:
         answer: Answer = getattr(import_module(f"tocsin.metrics.{module}"), name)(self.scope, **wish)
         return answer

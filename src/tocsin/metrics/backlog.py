@@ -145,7 +145,8 @@ def backlog(scope: Scope, *, every: str = "1d") -> Answer:
         "oldest_hours": pl.Series(found.oldest / HOUR, nan_to_null=True),
         "begun": _between(waits.begin, grid), "ended": _between(waits.end, grid),
     }  # fmt: skip
-    present = [name for name in SEVERITIES[::-1] if name in set(level)]
+    some = set(level.unique())
+    present = [name for name in SEVERITIES[::-1] if name in some]
     for name in present:
         mine = (level == name).to_numpy()
         columns[name] = _upto(waits.begin[mine], grid) - _upto(waits.end[mine], grid)

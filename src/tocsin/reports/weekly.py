@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from tocsin.calendars import load_zone
 from tocsin.lifecycle import History
 from tocsin.metrics import MetricError
 from tocsin.metrics.assets import KINDS
+from tocsin.metrics.together import together
 from tocsin.reports.digests import digest_of
 from tocsin.reports.report import Report
 from tocsin.views import Chart
@@ -123,38 +125,36 @@ def weekly(
         return metrics.of(history, since=start, until=after, zone=zone, hours=hours, holidays=holidays)
 
     this, longer = over(0), over(WEEKS_BACK)
-    slo, changes, rules = this.slo(targets=targets), longer.change_points(), this.rules()
-    answers = {
-        "numbers": _five(this, targets),
-        "changes": changes,
-        "changes-by-rule": longer.change_points(by="rule"),
-        "slo": slo,
-        "missed": _missed(slo, this),
-        "response": this.time_to_action(),
-        "rules": rules,
-        "arrivals": longer.arrivals(),
-        "hours": this.on_off_hours(),
-        "backlog": this.backlog(every="1h"),
-        **_assets(this),
-        "funnel": this.funnel(),
-        "reopened": this.reopened(),
-        "coverage": longer.coverage(),
-    }
-    try:
-        answers["staffing"] = longer.staffing()
-    except MetricError as error:  # the log knows no handling times: the report says so instead of inventing one
-        answers["staffing"] = _without("How many analysts does each hour of the week need?", str(error), this)
+    found = together(
+        [this.scope, longer.scope],
+        {
+            "numbers": lambda: _five(this, targets),
+            "changes": longer.change_points,
+            "changes-by-rule": lambda: longer.change_points(by="rule"),
+            "slo": lambda: this.slo(targets=targets),
+            "response": this.time_to_action,
+            "rules": this.rules,
+            "arrivals": longer.arrivals,
+            "hours": this.on_off_hours,
+            "backlog": lambda: this.backlog(every="1h"),
+            **{f"assets-{kind}": partial(this.top_assets, kind=kind) for kind in KINDS},
+            "funnel": this.funnel,
+            "reopened": this.reopened,
+            "coverage": longer.coverage,
+            "staffing": longer.staffing,
+        },
+    )
+    answers: dict[str, Answer] = {}
+    for name, answer in found.items():
+        if name == "assets-host" or not name.startswith("assets-") or answer.table.height:
+            answers[name] = answer
+        if name == "slo":
+            answers["missed"] = _missed(answer, this)
     year, number, _ = monday.isocalendar()
     return Report(
         f"SOC report of week {year}-W{number:02d}", _lead(this, monday, after), answers, digest_of(history),
         tiles=_tiles(answers["numbers"]), columns=READ_FIRST,
     )  # fmt: skip
-
-
-def _assets(this: metrics.Metrics) -> dict[str, Answer]:
-    """Return the top of each kind of asset that any alert names; the hosts' answer in any case."""
-    found = {f"assets-{kind}": this.top_assets(kind=kind) for kind in KINDS}
-    return {name: a for name, a in found.items() if a.table.height} or {"assets-host": found["assets-host"]}
 
 
 def _began(history: History, zone: str) -> date | None:
@@ -257,9 +257,3 @@ def _said(unit: str, value: float | None) -> str:
     if unit == "minutes":
         return f"{value:.0f} min" if value < 120 else f"{value / 60:.1f} h"
     return f"{value:,.0f}"
-
-
-def _without(question: str, why: str, this: metrics.Metrics) -> Answer:
-    return Answer(
-        question, this.scope.words(), pl.DataFrame(), empty=why, n=this.scope.alerts.height, as_of=this.scope.as_of
-    )
