@@ -133,6 +133,7 @@ def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.Dat
     nameless = ours.filter(pl.col("escalated") | pl.col("promoted")).height
     untouched = ours.filter(pl.col("state") != "closed").height
     extra = rows.height - now["alerts"]
+    became = cases.filter(pl.col("id") != "").join(each.filter("promoted"), on="id", how="semi")["id"].n_unique()
     told = {
         "alerts": (rows.height, f"{extra} rows of alerts that were merged into others" if extra else "the same"),
         "needed no action": (
@@ -140,8 +141,8 @@ def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.Dat
             f"blank investigation and notification, whatever the state: {untouched} of these are not closed, {nameless} part of a case "
             f"without an id" + (f"; {extra} merged rows" if extra else ""),
         ),
-        "investigations": (cases["id"].n_unique(), _blank_words(cases)),
-        "incidents": (each.filter("promoted")["id"].n_unique(), _blank_words(each.filter("promoted"))),
+        "investigations": (cases["id"].n_unique(), _id_words(cases, became)),
+        "incidents": (each.filter("promoted")["id"].n_unique(), _id_words(each.filter("promoted"), 0)),
         "notifications": (each.filter("told").height, "counts alerts with a notification, not notifications"),
     }
     return pl.DataFrame(
@@ -151,9 +152,11 @@ def _notebook(scope: Scope, handed: pl.DataFrame, now: dict[str, int]) -> pl.Dat
     )
 
 
-def _blank_words(rows: pl.DataFrame) -> str:
+def _id_words(rows: pl.DataFrame, became: int) -> str:
     blank = rows.filter(pl.col("id") == "").height
-    return f"{blank} rows with a blank id count as one more" if blank else "the same"
+    said = [f"{blank} rows with a blank id count as one more"] if blank else []
+    said += [f"{became} ids count here and, for other alerts of theirs, as incidents"] if became else []
+    return "; ".join(said) or "the same"
 
 
 def _rows_of_the_notebook(scope: Scope) -> pl.DataFrame:
