@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tocsin.sources.simulate import Truth
 
 LOG = "soc.db"
+LEARNING_DAYS = 14
+"""How long rules only learn before anybody is alerted: at first every device is a first one."""
 FEED = "events"
 """The name of the demo's only feed in the journal."""
 
@@ -45,16 +47,17 @@ class Triaged:
 def triage_findings(folder: Path, findings: pl.DataFrame, truth: Truth, events: pl.DataFrame, seed: int) -> Triaged:
     """Raise alerts of all findings but informational ones, let a desk triage them, and write the last week's report.
 
-    events: one row a UTC day, ``day`` and ``events``; what the feed brought. The log is made anew and looked at a day after
-    the last event, so that the same seed gives the same bytes.
+    The log begins when the rules have learnt for two weeks. events: one row a UTC day, ``day`` and ``events``; what the feed
+    brought. The log is made anew and looked at a day after the last event, so that the same seed gives the same bytes.
     """
     path = folder / LOG
     for name in (LOG, f"{LOG}-wal", f"{LOG}-shm"):
         (folder / name).unlink(missing_ok=True)
-    days: list[date] = events["day"].sort().to_list()
+    events = events.sort("day").slice(LEARNING_DAYS)
+    days: list[date] = events["day"].to_list()
     begin, end = _midnight(days[0]), _midnight(days[-1]) + timedelta(days=1)
     with Alerts(path, clock=lambda: end) as log:
-        log.add(findings.filter(pl.col("severity") != "informational"), source="backtest")
+        log.add(findings.filter(pl.col("severity") != "informational", pl.col("time") >= begin), source="backtest")
         raised = log.history()
         true = _true(raised.alerts, truth)
         made = triage(raised.alerts, seed, until=end, true=true).history if raised.alerts.height else raised

@@ -96,7 +96,8 @@ def _whole(scope: Scope, days: Days, method: str, options: dict[str, Any]) -> An
     )
     earlier = known_before(scope)
     definition = (
-        f"{len(found)} changes in {days.words()}{chance} A row is a regime: the mean of its days, the rate as fitted (weekdays and odd "
+        f"{len(found)} change{'' if len(found) == 1 else 's'} in {days.words()}{chance} A row is a regime: the mean of its days, the "
+        "rate as fitted (weekdays and odd "
         "days taken out), the change it begins with as a ratio (of counts) or a difference, p of that change between its neighbours, and "
         "the interval of its first day. Causes are candidates: how much of the difference of daily numbers, weekdays taken out, lies "
         f"in the alerts of one rule, entity, severity or vendor, with its 95 % interval. {scope.words()}"

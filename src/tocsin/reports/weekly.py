@@ -144,9 +144,10 @@ def weekly(
             "staffing": longer.staffing,
         },
     )
+    named = [f"assets-{kind}" for kind in KINDS if found[f"assets-{kind}"].table.height] or ["assets-host"]
     answers: dict[str, Answer] = {}
     for name, answer in found.items():
-        if name == "assets-host" or not name.startswith("assets-") or answer.table.height:
+        if name in named or not name.startswith("assets-"):
             answers[name] = answer
         if name == "slo":
             answers["missed"] = _missed(answer, this)
