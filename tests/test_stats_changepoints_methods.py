@@ -51,12 +51,57 @@ def test_counts_turned_around_have_their_changes_turned_around(seed: int) -> Non
     np.testing.assert_array_equal(forward.index, 168 - backward.index[::-1])
 
 
+STAIRS = st.lists(st.tuples(st.sampled_from([0.0, 3.0, 5.5, 40.0, 41.0, 700.0]), st.integers(6, 30)), max_size=8)
+
+
+@given(STAIRS)
+@settings(max_examples=60, deadline=None)
+def test_steps_without_noise_given_twice_have_exactly_their_changes_at_twice_the_places(stairs) -> None:
+    y = np.concatenate([np.full(length, value) for value, length in [(9.0, 6), *stairs]])
+    steps = np.flatnonzero(np.diff(y)) + 1
+    np.testing.assert_array_equal(cp.level(y, season=1).index, steps)
+    np.testing.assert_array_equal(cp.level(np.repeat(y, 2), season=1).index, 2 * steps)
+
+
+def test_steps_without_noise_whose_sizes_lie_far_apart_are_all_found() -> None:
+    for y, steps in (
+        (np.repeat([100.0, -7.0, 0.0, 0.001, 0.0, 3.0], [14, 21, 29, 5, 16, 42]), [14, 35, 64, 69, 85]),
+        (np.repeat([0.001, 0.0, 5.5, 1.0, 100.0, 2.0], [6, 10, 18, 17, 10, 8]), [6, 16, 34, 51, 61]),
+        (np.repeat([3.0, 5.5, 0.001, 1.0, -7.0, 3.0], [21, 22, 25, 9, 20, 4]), [21, 43, 68, 77, 97]),
+    ):
+        assert cp.level(y).index.tolist() == steps
+        assert cp.level(np.repeat(y, 2)).index.tolist() == [2 * step for step in steps]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.5, 2.0, 4.0]), st.integers(10, 30)), max_size=5), st.sampled_from([1, 7]))
+@settings(max_examples=40, deadline=None)
+def test_steps_of_counts_without_noise_given_twice_have_exactly_their_changes_at_twice_the_places(
+    stairs, season
+) -> None:
+    rates = 320.0 * np.cumprod([1.0, *(factor for factor, _ in stairs)])
+    y = np.repeat(rates, [20, *(length for _, length in stairs)])
+    steps = np.flatnonzero(np.diff(y)) + 1
+    np.testing.assert_array_equal(cp.counts(y, season=season).index, steps)
+    np.testing.assert_array_equal(cp.counts(np.repeat(y, 2), season=season).index, 2 * steps)
+
+
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
-def test_every_value_given_twice_has_its_changes_twice_as_late(seed: int) -> None:
+def test_noisy_values_given_twice_keep_large_changes_and_gain_none(seed: int) -> None:
+    """Noise given twice resembles its neighbour, so that a small change found once may well be lost; none is made up."""
     y = np.random.default_rng(seed).normal(np.repeat([0.0, 9.0, 1.0], 40), 1)
-    for method in (cp.level, cp.binseg):
-        np.testing.assert_array_equal(method(np.repeat(y, 2)).index, 2 * method(y).index)
+    once, twice = cp.level(y).index, cp.level(np.repeat(y, 2)).index
+    np.testing.assert_allclose(twice, [80, 160], atol=2)
+    assert all(np.abs(2 * once - cut).min() <= 2 for cut in twice)
+    np.testing.assert_array_equal(cp.binseg(np.repeat(y, 2)).index, 2 * cp.binseg(y).index)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1.0, 1.5, 3.0]))
+@settings(max_examples=25, deadline=None)
+def test_noisy_counts_given_twice_gain_no_change(seed: int, factor: float) -> None:
+    y = np.random.default_rng(seed).poisson(np.repeat([20.0, 20 * factor], 60)).astype(float)
+    once, twice = cp.counts(y, season=1), cp.counts(np.repeat(y, 2), season=1)
+    assert len(twice) <= len(once)
 
 
 def test_twice_as_many_of_everything_leave_the_changes_where_they_were() -> None:
@@ -233,6 +278,58 @@ def test_the_notebook_reports_the_second_change_a_day_early_and_the_default_does
     y = np.repeat([2.0, 9.0, 7.0], 60)
     assert cp.notebook(y, seed=1, iterations=50).index.tolist() == [60, 119]
     assert cp.level(y + np.random.default_rng(1).normal(0, 0.3, 180)).index.tolist() == [60, 120]
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["counts", "level", "cusum", "binseg"])
+def test_a_change_below_the_minimum_effect_is_not_reported(method: str) -> None:
+    rng = np.random.default_rng(22)
+    y = rng.poisson(np.repeat([100.0, 160.0, 300.0], 100)).astype(float)
+    options = {"season": 1} if method in ("counts", "cusum") else {}
+    least = 0.7 if method == "counts" else 100.0  # a ratio less one; a difference
+    assert len(cp.find(y, method=method, **options)) == 2
+    assert cp.find(y, method=method, min_effect=least, **options).index.tolist() == pytest.approx([200], abs=2)
+    assert len(cp.find(y, method=method, min_effect=1e6, **options)) == 0
+
+
+@given(st.integers(0, 10**6), st.floats(0, 4), st.sampled_from(["least-squares", "furthest"]))
+@settings(max_examples=60, deadline=None)
+def test_changes_that_are_reported_have_the_minimum_effect_and_none_given_hides_none(
+    seed: int, least: float, estimator: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(np.repeat(rng.normal(0, 2, 6), rng.integers(3, 25, 6)), 1)
+    for method, options in ((cp.cusum, {"estimator": estimator}), (cp.binseg, {})):
+        found = method(y, min_effect=least, **options)
+        assert (np.abs(found.effect) >= least).all()
+        assert len(found) <= len(method(y, **options))
+        np.testing.assert_array_equal(method(y, min_effect=0.0, **options).index, method(y, **options).index)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_a_larger_penalty_never_finds_more(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(np.repeat(rng.normal(0, 2, 6), rng.integers(3, 25, 6)), 1)
+    found = [set(cp.binseg(y, penalty=penalty).index.tolist()) for penalty in (0.5, 2.0, 8.0, 30.0, 120.0, 1e9)]
+    assert all(more >= fewer for more, fewer in pairwise(found))
+    assert not found[-1]
+    default = cp.binseg(y, penalty=3 * math.log(y.size))
+    np.testing.assert_array_equal(default.index, cp.binseg(y).index)
+
+
+@pytest.mark.parametrize("method", ["counts", "level", "cusum", "binseg"])
+def test_thresholds_that_make_no_sense_are_refused(method: str) -> None:
+    refused = [{"min_effect": -0.1}, {"min_effect": -2.0}, {"min_effect": NAN}]
+    refused += [{"penalty": 0.0}, {"penalty": NAN}] if method != "cusum" else []
+    for options in refused:
+        with pytest.raises(tc.StatisticsError, match="at least 0 and a penalty above 0"):
+            cp.find([1.0, 2.0] * 20, method=method, **options)
+        if method == "counts":
+            with pytest.raises(tc.StatisticsError, match="at least 0 and a penalty above 0"):
+                cp.batch([[1.0, 2.0] * 20], **options)
 
 
 # --- by name ----------------------------------------------------------------------------------------------------------

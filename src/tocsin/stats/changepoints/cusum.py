@@ -70,13 +70,13 @@ def cusum(
 
     First pass: any stretch whose confidence reaches ``candidate`` is cut and both sides are looked at again (``level`` of
     the result counts these passes). Second pass: every candidate is estimated again between its neighbours, and the least
-    certain is dropped while it is below ``include``, or changes the level by less than ``min_effect`` (a difference in the
-    values' unit, the season taken out). Confidence is the share of ``permutations`` with a smaller range
-    (these need a ``seed``); without any it is Kuiper's tail with Siegmund's correction, within .003 of many permutations
-    from some hundred values on and thousands of times faster. ``ranks`` makes outliers harmless. ``autocorrelated`` takes
-    the AR(1) long-run variance instead of the plain one (analytic only): without it, an autocorrelation of 0.6 makes four of
-    five steady series "change". ``estimator`` is Taylor's better one, "least-squares", or "furthest" from zero.
-    ``season=7`` divides by weekday factors first; left in, weekdays hide changes.
+    certain is dropped while it is below ``include``, then the smallest while it changes the level by less than
+    ``min_effect`` (a difference in the values' unit, the season taken out). Confidence is the share of ``permutations``
+    with a smaller range (these need a ``seed``); without any it is Kuiper's tail with Siegmund's correction, within .003 of
+    many permutations from some hundred values on and thousands of times faster. ``ranks`` makes outliers harmless.
+    ``autocorrelated`` takes the AR(1) long-run variance instead of the plain one (analytic only): without it, an
+    autocorrelation of 0.6 makes four of five steady series "change". ``estimator`` is Taylor's better one, "least-squares",
+    or "furthest" from zero. ``season=7`` divides by weekday factors first; left in, weekdays hide changes.
 
     The interval is that of places found in series put together from each side's own values (with permutations), else that
     of Hansen's bound. Source: Taylor, "Change-Point Analysis: A Powerful New Tool For Detecting Changes" (2000); his
@@ -90,6 +90,8 @@ def cusum(
     >>> found = cusum(deficit, permutations=9_999, seed=1, include=0.9, start="1987-01", step="M")
     >>> found.date.astype(str).tolist(), found.rates.round(2).tolist(), found.level.tolist()
     (['1987-06', '1987-11'], [11.82, 14.32, 10.2], [2, 1])
+    >>> cusum(deficit, permutations=9_999, seed=1, include=0.9, min_effect=3.0).index.tolist()
+    []
     """
     y, settings = _checked(
         values, permutations, seed, ranks, autocorrelated, estimator, candidate, include, min_segment
@@ -191,7 +193,7 @@ def _candidates(
 def _second_pass(
     x: Floats, cuts: list[int], settings: Settings, alpha: float, effect: float
 ) -> tuple[list[int], list[float]]:
-    """Estimate each cut again between its neighbours and drop the least certain or too small one, until nothing changes.
+    """Estimate each cut again between its neighbours and drop the least certain, then the smallest, until nothing changes.
 
     Cuts that push each other around without end are left where they are after some rounds, and only dropped from then on.
     """
@@ -204,12 +206,15 @@ def _second_pass(
             moved |= at != cuts[i]
             cuts[i] = edges[i + 1] = at
             p.append(_p_value(x[a:b], settings, a * 1_000_003 + b))
-        small = [abs(x[b:c].mean() - x[a:b].mean()) < effect for a, b, c in zip(edges, cuts, edges[2:], strict=False)]
-        worst = max(range(len(cuts)), key=list(zip(small, p, strict=True)).__getitem__, default=-1)
-        if worst >= 0 and (small[worst] or p[worst] > alpha):
+        worst = max(range(len(cuts)), key=p.__getitem__, default=-1)
+        if worst >= 0 and p[worst] > alpha:
             del cuts[worst]
         elif not moved:
-            break
+            sizes = [abs(x[b:c].mean() - x[a:b].mean()) for a, b, c in zip(edges, cuts, edges[2:], strict=False)]
+            smallest = min(range(len(cuts)), key=sizes.__getitem__, default=-1)
+            if smallest < 0 or sizes[smallest] >= effect:
+                break
+            del cuts[smallest]
     return cuts, p
 
 
