@@ -90,8 +90,9 @@ def cusum(
     >>> found = cusum(deficit, permutations=9_999, seed=1, include=0.9, start="1987-01", step="M")
     >>> found.date.astype(str).tolist(), found.rates.round(2).tolist(), found.level.tolist()
     (['1987-06', '1987-11'], [11.82, 14.32, 10.2], [2, 1])
-    >>> cusum(deficit, permutations=9_999, seed=1, include=0.9, min_effect=3.0).index.tolist()
-    []
+    >>> steps = [0.0] * 20 + [1.0] * 20 + [5.0] * 20
+    >>> cusum(steps).index.tolist(), cusum(steps, min_effect=2.0).index.tolist()
+    ([20, 40], [40])
     """
     y, settings = _checked(
         values, permutations, seed, ranks, autocorrelated, estimator, candidate, include, min_segment
