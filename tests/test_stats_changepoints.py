@@ -1,10 +1,8 @@
-"""Change points: exact against slow oracles, unmoved by what should not matter, honest about what was not there."""
+"""Change points by default: exact against slow oracles, calibrated, honest about what was not there."""
 
 from __future__ import annotations
 
 import math
-import random
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -15,32 +13,11 @@ from hypothesis import strategies as st
 
 import tocsin as tc
 from benchmarks import statistics, statistics_data
+from tests.changepoint_fixtures import DEFICIT, NAN, WEEK, wander, year
 from tocsin.stats import changepoints as cp
 from tocsin.stats import tails
 from tocsin.stats.changepoints import noise, search
-from tocsin.stats.changepoints.binseg import binseg
 from tocsin.stats.changepoints.repeats import period_of
-
-NAN = float("nan")
-WEEK = np.array([1.2, 1.25, 1.2, 1.15, 1.1, 0.55, 0.55])
-WEEK /= WEEK.mean()
-# Taylor (2000): the US trade deficit by month, 1987 and 1988.
-DEFICIT = [
-    10.7, 13.0, 11.4, 11.5, 12.5, 14.1, 14.8, 14.1, 12.6, 16.0, 11.7, 10.6,
-    10.0, 11.4, 7.9, 9.5, 8.0, 11.8, 10.5, 11.2, 9.2, 10.1, 10.4, 10.5,
-]  # fmt: skip
-
-
-def year(seed: int, *changes: tuple[int, float], days: int = 365, level: float = 20.0, spikes: int = 0) -> np.ndarray:
-    """Daily alerts: weekdays, days that vary by half more than Poisson, changes by a factor, spikes."""
-    rng = np.random.default_rng(seed)
-    mean = np.full(days, level)
-    for at, factor in changes:
-        mean[at:] *= factor
-    y = rng.poisson(mean * WEEK[np.arange(days) % 7] * rng.gamma(15, 1 / 15, days)).astype(float)
-    y[rng.choice(days, spikes, replace=False)] *= 8
-    return y
-
 
 # --- the search, against an optimal partition of all places -----------------------------------------------------------
 
@@ -109,7 +86,7 @@ def test_the_optimal_partition_over_candidates_is_that_of_the_slow_one_over_the_
     assert price(y, e, cuts.tolist(), 6.0, 1e9) == pytest.approx(slow_partition(y, e, 1, 6.0, 1e9)[1], abs=1e-6)
 
 
-# --- counts ----------------------------------------------------------------------------------------------------------
+# --- counts -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_change_is_reported_with_its_first_day_size_and_interval_and_spikes_apart() -> None:
@@ -209,58 +186,7 @@ def test_what_cannot_be_had_is_said_in_a_warning_not_in_a_number() -> None:
     assert len(cp.counts(np.zeros(100))) == 0
 
 
-# --- what should not matter ------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 10**6), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
-@settings(max_examples=40, deadline=None)
-def test_levels_may_be_shifted_and_scaled(seed: int, shift: float, scale: float) -> None:
-    rng = np.random.default_rng(seed)
-    y = rng.normal(np.repeat([0.0, 3.0, 1.0], 40), 1)
-    one, other = cp.level(y), cp.level(shift + scale * y)
-    np.testing.assert_array_equal(one.index, other.index)
-    np.testing.assert_allclose(other.rates, shift + scale * one.rates, rtol=1e-6, atol=1e-6 * scale)
-    np.testing.assert_allclose(other.effect, scale * one.effect, rtol=1e-5, atol=1e-6 * scale)
-    for method in (cp.binseg, cp.cusum):
-        np.testing.assert_array_equal(method(y).index, method(shift + scale * y).index)
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
-def test_a_series_turned_around_has_its_changes_turned_around(seed: int) -> None:
-    y = np.random.default_rng(seed).normal(np.repeat([0.0, 5.0, 1.0], 40), 1)
-    forward, backward = cp.level(y), cp.level(y[::-1])
-    np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
-    forward, backward = cp.binseg(y), cp.binseg(y[::-1])
-    np.testing.assert_array_equal(forward.index, 120 - backward.index[::-1])
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
-def test_counts_turned_around_have_their_changes_turned_around(seed: int) -> None:
-    y = np.random.default_rng(seed).poisson(np.repeat([20.0, 60.0, 25.0], 56)).astype(float)
-    forward, backward = cp.counts(y), cp.counts(y[::-1])
-    np.testing.assert_array_equal(forward.index, 168 - backward.index[::-1])
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
-def test_every_value_given_twice_has_its_changes_twice_as_late(seed: int) -> None:
-    y = np.random.default_rng(seed).normal(np.repeat([0.0, 9.0, 1.0], 40), 1)
-    for method in (cp.level, cp.binseg):
-        np.testing.assert_array_equal(method(np.repeat(y, 2)).index, 2 * method(y).index)
-
-
-def test_twice_as_many_of_everything_leave_the_changes_where_they_were() -> None:
-    y = year(8, (200, 2.0))
-    np.testing.assert_array_equal(cp.counts(y).index, cp.counts(2 * y).index)
-
-
-def test_points_that_repeat_themselves_do_no_harm() -> None:
-    assert cp.level([1.0] * 40 + [2.0] * 40).index.tolist() == [40]
-    assert cp.counts([5.0] * 60 + [9.0] * 60, season=1).index.tolist() == [60]
-    assert len(cp.level([7.0] * 50)) == len(cp.cusum([7.0] * 50)) == len(cp.binseg([7.0] * 50)) == 0
-    assert math.isnan(cp.p_any([7.0] * 50))
+# --- many series ------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_input_gives_the_same_bytes_alone_or_in_a_batch_on_any_number_of_threads() -> None:
@@ -290,27 +216,7 @@ def test_the_screen_keeps_series_that_change_and_drops_most_that_do_not() -> Non
     assert cp.screen([[0] * 30, [NAN] * 30]).tolist() == [1.0, 1.0]
 
 
-ODD = st.lists(st.one_of(st.integers(0, 9), st.just(10**9), st.just(NAN)), max_size=40)
-
-
-@given(ODD, st.sampled_from(sorted(cp.METHODS)), st.sampled_from([1, 7]), st.integers(1, 6))
-@settings(max_examples=150, deadline=None)
-def test_no_series_is_too_odd_to_have_an_orderly_result(y: list[float], method: str, season: int, m: int) -> None:
-    options: dict[str, dict[str, object]] = {
-        "counts": {"season": season, "min_segment": m}, "level": {"min_segment": m}, "cusum": {"season": season},
-        "notebook": {"seed": 1, "iterations": 5}, "binseg": {},
-    }  # fmt: skip
-    if method == "notebook":
-        y = [0 if math.isnan(x) else x for x in y]
-    found = cp.find(y, method, **options[method])
-    assert (np.diff(found.index) > 0).all() or method == "notebook"
-    assert ((found.first <= found.index) & (found.index <= found.last)).all()
-    assert found.means.size == len(found) + 1
-    if method != "notebook":
-        assert found.to_frame().height == (len(found) + 1 if y else 0)
-
-
-# --- levels of other kinds -------------------------------------------------------------------------------------------
+# --- levels of other kinds --------------------------------------------------------------------------------------------
 
 
 def test_a_staircase_without_noise_has_every_step_however_small() -> None:
@@ -369,161 +275,19 @@ def test_noise_that_grew_is_no_change_of_level() -> None:
     assert false <= 6
 
 
+def test_a_drift_of_a_level_is_no_staircase() -> None:
+    rng = np.random.default_rng(16)
+    assert len(cp.level(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) == 0
+    assert len(cp.binseg(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) >= 2
+
+
 def test_a_level_that_wanders_is_said_to_make_p_any_too_small() -> None:
     for seed in range(40):
         found = cp.counts(statistics_data.soc_year(seed, days=100, noise="wander0.8"))
         assert found.p_any >= 0.05 or any("p_any" in w for w in found.warnings)
 
 
-# --- Taylor, binary segmentation, the notebook -----------------------------------------------------------------------
-
-
-def test_taylors_example_has_his_two_changes_with_levels_and_regimes() -> None:
-    found = cp.cusum(DEFICIT, permutations=9_999, seed=2, include=0.9, start="1987-01", step="M")
-    assert found.date.astype(str).tolist() == ["1987-06", "1987-11"]
-    np.testing.assert_allclose(found.rates, [11.82, 14.32, 10.2])
-    assert found.level.tolist() == [2, 1]
-    assert found.confidence[1] > 0.99
-    assert (found.first <= found.index).all()
-    assert (found.index <= found.last).all()
-
-
-def slow_range(x: np.ndarray) -> float:
-    sums = [0.0]
-    for value in x:
-        sums.append(sums[-1] + value - x.mean())
-    return max(sums) - min(sums)
-
-
-def test_the_confidence_is_the_share_of_orders_with_a_smaller_range() -> None:
-    rng = np.random.default_rng(3)
-    x = np.r_[rng.normal(0, 1, 12), rng.normal(0.8, 1, 12)]
-    whole = slow_range(x)
-    expected = np.mean([slow_range(rng.permutation(x)) >= whole for _ in range(4_000)])
-    found = cp.cusum(x, permutations=4_000, seed=1)
-    assert found.p_any == pytest.approx(expected, abs=0.03)
-
-
-def test_the_analytic_tail_is_that_of_many_permutations() -> None:
-    apart = []
-    for seed in range(20):
-        x = np.random.default_rng(seed).normal(size=365)
-        permuted = cp.cusum(x, permutations=2_000, seed=1, candidate=0.98, include=0.98).p_any
-        apart.append(abs(cp.cusum(x, candidate=0.98, include=0.98).p_any - permuted))
-    assert np.mean(apart) < 0.02
-
-
-def wander(rng: np.random.Generator, n: int, rho: float) -> np.ndarray:
-    x = rng.normal(size=n)
-    for t in range(1, n):
-        x[t] = rho * x[t - 1] + math.sqrt(1 - rho**2) * x[t]
-    return x
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6])
-def test_the_test_for_any_change_keeps_its_level_under_autocorrelation(rho: float) -> None:
-    rng = np.random.default_rng(11)
-    rejected = np.mean([cp.p_any(wander(rng, 300, rho)) < 0.05 for _ in range(600)])
-    assert 0.02 <= rejected <= 0.08
-    if rho > 0.5:
-        naive = np.mean([cp.cusum(wander(rng, 300, rho), include=0.95).p_any < 0.05 for _ in range(100)])
-        assert naive > 0.5
-
-
-def test_ranks_make_outliers_harmless_to_the_cusum() -> None:
-    rng = np.random.default_rng(12)
-    x = np.r_[rng.normal(0, 1, 60), rng.normal(1.5, 1, 60)]
-    x[[20, 95]] = 40, -60
-    assert len(cp.cusum(x)) == 0
-    assert cp.cusum(x, ranks=True).index[0] == pytest.approx(60, abs=8)
-
-
-def test_the_turn_of_the_cusum_is_the_best_cut_by_least_squares() -> None:
-    x = np.random.default_rng(13).normal(np.repeat([0, 1], 20), 1)
-    squares = [((x[:k] - x[:k].mean()) ** 2).sum() + ((x[k:] - x[k:].mean()) ** 2).sum() for k in range(1, 40)]
-    turn = sys.modules[cp.cusum.__module__]._turn
-    assert turn(x, 1, True) == 1 + int(np.argmin(squares))
-
-
-def test_permutations_need_a_seed_and_autocorrelation_none() -> None:
-    with pytest.raises(tc.StatisticsError, match="seed"):
-        cp.cusum(DEFICIT, permutations=99)
-    with pytest.raises(tc.StatisticsError, match="autocorrelation"):
-        cp.cusum(DEFICIT, permutations=99, seed=1, autocorrelated=True)
-    with pytest.raises(tc.StatisticsError, match="one dimension"):
-        cp.counts([[1, 2], [3, 4]])
-    with pytest.raises(tc.StatisticsError, match="not negative"):
-        cp.counts([1, -1])
-
-
-def slow_mbic(z: np.ndarray, most: int) -> list[int]:
-    """Binary segmentation from its definition: always the cut of the largest gain among all parts."""
-    found: list[tuple[int, float]] = []
-    for _ in range(most):
-        edges, best = [0, *sorted(c for c, _ in found), len(z)], (-1, -math.inf)
-        for a, b in pairwise(edges):
-            for k in range(a + 1, b):
-                parts = [((p - p.mean()) ** 2).sum() + math.log(len(p)) for p in (z[a:b], z[a:k], z[k:b])]
-                if parts[0] - parts[1] - parts[2] > best[1]:
-                    best = k, parts[0] - parts[1] - parts[2]
-        found.append(best)
-    kept = max((i + 1 for i, (_, gain) in enumerate(found) if gain >= 3 * math.log(len(z))), default=0)
-    return sorted(c for c, _ in found[:kept])
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
-def test_binary_segmentation_is_its_definition(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x = rng.normal(np.repeat(rng.normal(0, 2, 4), 12), 1)
-    z = (x - x.mean()) / x.std(ddof=1)
-    assert binseg(x).index.tolist() == slow_mbic(z, 5)
-
-
-def seeds_own(data: list[float], confidence_level: float, offset: int, points: list[int]) -> list[int]:
-    """The notebook's algorithm once more, from its description: shuffles by drawing values, offsets one too small."""
-
-    def sums(values: list[float]) -> list[float]:
-        out = [0.0]
-        for value in values:
-            out.append((value - np.average(values)) + out[-1])
-        return out
-
-    whole = max(sums(data)) - min(sums(data)) if data else 0.0
-    smaller = 0
-    for _ in range(100):
-        left, made = list(data), []
-        for _ in data:
-            made.append(random.choice(left))
-            left.remove(made[-1])
-        smaller += max(sums(made)) - min(sums(made)) < whole
-    if smaller > confidence_level:
-        at = int(np.argmax(np.abs(sums(data))))
-        points.append(at + offset)
-        seeds_own(data[:at], confidence_level, offset, points)
-        seeds_own(data[at:], confidence_level, offset + at - 1, points)
-    return points
-
-
-def test_the_notebooks_way_gives_the_notebooks_numbers_bit_for_bit() -> None:
-    rng = np.random.default_rng(14)
-    y = rng.poisson(np.repeat([10, 25, 15], 20)).astype(float)
-    random.seed(5)
-    expected = sorted(seeds_own(y.tolist(), 95, 0, []))
-    found = cp.notebook(y, seed=5, iterations=100)
-    assert found.index.tolist() == expected
-    assert len(found) >= 2
-    assert found.means[-1] == pytest.approx(y[expected[-1] : -1].mean())  # the last value is left out
-    assert found.warnings
-
-
-def test_the_notebook_reports_the_second_change_a_day_early_and_the_default_does_not() -> None:
-    y = np.repeat([2.0, 9.0, 7.0], 60)
-    assert cp.notebook(y, seed=1, iterations=50).index.tolist() == [60, 119]
-    assert cp.level(y + np.random.default_rng(1).normal(0, 0.3, 180)).index.tolist() == [60, 120]
-
-
-# --- around it -------------------------------------------------------------------------------------------------------
+# --- around it --------------------------------------------------------------------------------------------------------
 
 
 def test_a_frame_has_one_row_a_regime() -> None:
@@ -542,12 +306,6 @@ def test_a_quiet_day_is_zero_a_gap_is_missing_and_a_partial_day_is_dropped_and_n
     assert found.dropped == ((0, "partial"), (50, "partial"))
     with pytest.raises(tc.StatisticsError, match="ascend"):
         cp.count_windows([1], [0, 0], since=0, until=1)
-
-
-def test_a_drift_of_a_level_is_no_staircase() -> None:
-    rng = np.random.default_rng(16)
-    assert len(cp.level(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) == 0
-    assert len(cp.binseg(np.linspace(0, 30, 300) + rng.normal(0, 1, 300))) >= 2
 
 
 def test_noise_from_differences_hardly_sees_a_change_of_level() -> None:
@@ -573,21 +331,6 @@ def test_the_tails_are_those_of_simulated_bridges() -> None:
     largest = (np.abs(bridge[:, :-1]) / np.sqrt(t * (1 - t)))[:, inside].max(axis=1)
     assert 0.05 <= tails.standardised_bridge(np.quantile(largest, 0.95), 0.05) <= 0.09  # looks at 900 points only
     assert np.isnan(tails.kuiper(NAN))
-
-
-def test_each_method_can_be_had_by_name_and_an_unknown_one_is_answered_with_the_closest() -> None:
-    y = year(19, (200, 2.5))
-    for method, options in (("counts", {}), ("level", {}), ("cusum", {"season": 7}), ("binseg", {})):
-        found = cp.find(y, method=method, start="2026-01-05", **options)
-        assert found.method == method
-        assert np.abs(found.index - 200).min() <= 14
-        assert found.means.size == found.rates.size == len(found) + 1
-        assert (
-            found.p.size == found.first.size == found.last.size == found.effect.size == found.level.size == len(found)
-        )
-        assert found.to_frame().height == len(found) + 1
-    with pytest.raises(tc.StatisticsError, match='Did you mean "cusum"'):
-        cp.find(y, method="cumsum")
 
 
 def test_the_figures_of_the_docs_can_be_taken_again_on_few_series() -> None:

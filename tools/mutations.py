@@ -59,6 +59,7 @@ _stories = partial(_in, "test_simulate_stories")
 _counted = partial(_in, "test_stats_counts")
 _hours = partial(_in, "test_stats_circular")
 _changes = partial(_in, "test_stats_changepoints")
+_methods = partial(_in, "test_stats_changepoints_methods")
 _waiting = partial(_in, "test_stats_waiting")
 
 # fmt: off
@@ -318,7 +319,7 @@ STATS_FLOOR = (
              "a_change_is_reported_with_its_first_day_size_and_interval_and_spikes_apart"),
     _changes("changes.pruned-too-early", STATS + "changepoints/search.py", "if tried[a] <= best[j] + slack:", "if tried[a] <= best[j] - penalty:",
              "the_optimal_partition_over_candidates_is_that_of_the_slow_one_over_the_same"),
-    _changes("changes.autocorrelation-is-ignored", STATS + "changepoints/noise.py", "return squares / (n - 2 - parameters), first, 1 + 2 * first / (1 - decay)", "return squares / (n - 2 - parameters), first, 1.0",
+    _methods("changes.autocorrelation-is-ignored", STATS + "changepoints/noise.py", "return squares / (n - 2 - parameters), first, 1 + 2 * first / (1 - decay)", "return squares / (n - 2 - parameters), first, 1.0",
              "the_test_for_any_change_keeps_its_level_under_autocorrelation[0.6]"),
     _changes("changes.staircase-is-noise", STATS + "changepoints/fit.py", "elif 0 < run < max(m, 2):", "elif 0 < run < 99 * m:",
              "a_staircase_without_noise_has_every_step_however_small"),
@@ -326,8 +327,16 @@ STATS_FLOOR = (
              "no_season_is_seen_where_there_is_none[walk]"),
     _changes("changes.noise-is-alike-everywhere", STATS + "changepoints/season.py", "out[t] = max(out[t], near)", "out[t] = max(out[t], 0.0)",
              "noise_that_grew_is_no_change_of_level"),
-    _changes("binseg.no-price-for-short-parts", STATS + "changepoints/binseg.py", "+ math.log(n) - np.log(left) - np.log(right)", "",
+    _methods("binseg.no-price-for-short-parts", STATS + "changepoints/binseg.py", "+ math.log(n) - np.log(left) - np.log(right)", "",
              "binary_segmentation_is_its_definition"),
+    _methods("binseg.small-changes-stay", STATS + "changepoints/binseg.py", "if sizes[smallest] >= effect:", "if sizes[smallest] >= 0:",
+             "a_change_below_the_minimum_effect_is_not_reported[binseg]"),
+    _methods("binseg.penalty-is-ignored", STATS + "changepoints/binseg.py", "if penalty is None else penalty)", "if penalty is None else 3.0)",
+             "a_larger_penalty_never_finds_more"),
+    _methods("cusum.small-changes-stay", STATS + "changepoints/cusum.py", "if smallest < 0 or sizes[smallest] >= effect:", "if smallest < 0 or sizes[smallest] >= 0:",
+             "a_change_below_the_minimum_effect_is_not_reported[cusum]"),
+    _methods("changes.rounding-is-autocorrelated", STATS + "changepoints/fit.py", "first, inflation, noise = 0.0, 1.0, np.zeros((0, 2))", "pass",
+             "steps_without_noise_whose_sizes_lie_far_apart_are_all_found"),
     _changes("windows.last-partial-day-counts", STATS + "changepoints/windows.py", "(low >= since) & (high <= until)", "(low >= since) & (high <= until + 10)",
              "a_quiet_day_is_zero_a_gap_is_missing_and_a_partial_day_is_dropped_and_named"),
     _waiting("survival.lost-before-ended", STATS + "survival.py", 'np.searchsorted(np.sort(t[~done]), over, "left") - first', 'np.searchsorted(np.sort(t[~done]), over, "right") - first',

@@ -19,6 +19,7 @@ from tocsin.errors import StatisticsError
 from tocsin.stats.changepoints.fit import fit_series, judge
 from tocsin.stats.changepoints.noise import largest_decay
 from tocsin.stats.changepoints.regimes import cost_of_a_cut
+from tocsin.stats.changepoints.result import check_thresholds
 from tocsin.stats.changepoints.search import POISSON
 from tocsin.stats.changepoints.season import first_factors
 from tocsin.stats.tails import kuiper, standardised_bridge
@@ -111,7 +112,7 @@ def batch(
     depend on the number of threads.
 
     Raises:
-        StatisticsError: Not a matrix, negative counts.
+        StatisticsError: Not a matrix, negative counts, settings that make no sense.
 
     >>> rng = np.random.default_rng(1)
     >>> y = rng.poisson(np.where(np.arange(200) < 120, 10, [[10], [16]]))
@@ -119,6 +120,7 @@ def batch(
     >>> found.series.tolist(), found.index.tolist()
     ([1], [120])
     """
+    check_thresholds(penalty, min_effect)
     y = _matrix(values)
     if (y < 0).any():
         raise StatisticsError("Counts are not negative; one of these is.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from tocsin.errors import StatisticsError
 from tocsin.stats.changepoints.fit import range_statistic
-from tocsin.stats.changepoints.result import ChangePoints, dates_of, regime_means, series_of
+from tocsin.stats.changepoints.result import ChangePoints, check_thresholds, dates_of, regime_means, series_of
 from tocsin.stats.changepoints.search import GAUSSIAN
 from tocsin.stats.changepoints.season import first_factors
 from tocsin.stats.draws import below, key_of, shuffle, stream
@@ -63,18 +63,20 @@ def cusum(
     candidate: float = 0.5,
     include: float = 0.95,
     min_segment: int = 2,
+    min_effect: float = 0.0,
     level: float = 0.95,
 ) -> ChangePoints:
     """Find changes of level by Taylor's CUSUM analysis.
 
     First pass: any stretch whose confidence reaches ``candidate`` is cut and both sides are looked at again (``level`` of
     the result counts these passes). Second pass: every candidate is estimated again between its neighbours, and the least
-    certain is dropped while it is below ``include``. Confidence is the share of ``permutations`` with a smaller range
-    (these need a ``seed``); without any it is Kuiper's tail with Siegmund's correction, within .003 of many permutations
-    from some hundred values on and thousands of times faster. ``ranks`` makes outliers harmless. ``autocorrelated`` takes
-    the AR(1) long-run variance instead of the plain one (analytic only): without it, an autocorrelation of 0.6 makes four of
-    five steady series "change". ``estimator`` is Taylor's better one, "least-squares", or "furthest" from zero.
-    ``season=7`` divides by weekday factors first; left in, weekdays hide changes.
+    certain is dropped while it is below ``include``, then the smallest while it changes the level by less than
+    ``min_effect`` (a difference in the values' unit, the season taken out). Confidence is the share of ``permutations``
+    with a smaller range (these need a ``seed``); without any it is Kuiper's tail with Siegmund's correction, within .003 of
+    many permutations from some hundred values on and thousands of times faster. ``ranks`` makes outliers harmless.
+    ``autocorrelated`` takes the AR(1) long-run variance instead of the plain one (analytic only): without it, an
+    autocorrelation of 0.6 makes four of five steady series "change". ``estimator`` is Taylor's better one, "least-squares",
+    or "furthest" from zero. ``season=7`` divides by weekday factors first; left in, weekdays hide changes.
 
     The interval is that of places found in series put together from each side's own values (with permutations), else that
     of Hansen's bound. Source: Taylor, "Change-Point Analysis: A Powerful New Tool For Detecting Changes" (2000); his
@@ -88,11 +90,15 @@ def cusum(
     >>> found = cusum(deficit, permutations=9_999, seed=1, include=0.9, start="1987-01", step="M")
     >>> found.date.astype(str).tolist(), found.rates.round(2).tolist(), found.level.tolist()
     (['1987-06', '1987-11'], [11.82, 14.32, 10.2], [2, 1])
+    >>> steps = [0.0] * 20 + [1.0] * 20 + [5.0] * 20
+    >>> cusum(steps).index.tolist(), cusum(steps, min_effect=2.0).index.tolist()
+    ([20, 40], [40])
     """
     y, settings = _checked(
         values, permutations, seed, ranks, autocorrelated, estimator, candidate, include, min_segment
     )
     check_level(level)
+    check_thresholds(None, min_effect)
     dates, known = dates_of(start, y.size, step), np.isfinite(y)
     factors = np.ones(1)
     if season > 1 and y.size >= 3 * season:
@@ -101,7 +107,7 @@ def cusum(
     x = y[places] / np.maximum(factors[places % factors.size], 1e-12)
     depth: dict[int, int] = {}
     _candidates(x, 0, x.size, 1, settings, 1 - candidate, depth)
-    cuts, p = _second_pass(x, sorted(depth), settings, 1 - include)
+    cuts, p = _second_pass(x, sorted(depth), settings, 1 - include, min_effect)
     edges = [0, *cuts, x.size]
     spans = [
         _interval(x[a:c], b - a, settings, level, number)
@@ -185,14 +191,19 @@ def _candidates(
         waiting += [(a, at, now + 1), (at, b, now + 1)]
 
 
-def _second_pass(x: Floats, cuts: list[int], settings: Settings, alpha: float) -> tuple[list[int], list[float]]:
-    """Estimate each cut again between its neighbours and drop the least certain one, until nothing changes."""
-    p: list[float] = []
-    for _ in range(PASSES * (len(cuts) + 1)):
+def _second_pass(
+    x: Floats, cuts: list[int], settings: Settings, alpha: float, effect: float
+) -> tuple[list[int], list[float]]:
+    """Estimate each cut again between its neighbours and drop the least certain, then the smallest, until nothing changes.
+
+    Cuts that push each other around without end are left where they are after some rounds, and only dropped from then on.
+    """
+    most = PASSES * (len(cuts) + 1)
+    for turn in count():
         edges, p, moved = [0, *cuts, x.size], [], False
         for i in range(len(cuts)):
             a, b = edges[i], edges[i + 2]
-            at = a + _where(x[a:b], settings)
+            at = a + _where(x[a:b], settings) if turn < most else cuts[i]
             moved |= at != cuts[i]
             cuts[i] = edges[i + 1] = at
             p.append(_p_value(x[a:b], settings, a * 1_000_003 + b))
@@ -200,7 +211,11 @@ def _second_pass(x: Floats, cuts: list[int], settings: Settings, alpha: float) -
         if worst >= 0 and p[worst] > alpha:
             del cuts[worst]
         elif not moved:
-            break
+            sizes = [abs(x[b:c].mean() - x[a:b].mean()) for a, b, c in zip(edges, cuts, edges[2:], strict=False)]
+            smallest = min(range(len(cuts)), key=sizes.__getitem__, default=-1)
+            if smallest < 0 or sizes[smallest] >= effect:
+                break
+            del cuts[smallest]
     return cuts, p
 
 

@@ -55,14 +55,11 @@ def _refit(y: Any, rate: Any, known: Any, place: Any, period: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _first_noise(values: Any, exposure: Any, r: Any, m: Any) -> Any:
+def _first_noise(values: Any, exposure: Any, r: Any) -> Any:
     """Return the least noise of a level that differences, or residuals around a few cuts, speak for.
 
-    A step is a large share of the differences of a few values, and none of the residuals around it. A staircase of
-    nothing but runs of equal values, each long enough for a regime, has no noise.
+    A step is a large share of the differences of a few values, and none of the residuals around it.
     """
-    if _is_staircase(values, exposure, m):
-        return 0.0, 0.0, 1.0
     least = from_most_differences(r)
     s, cuts = sums_of(values, exposure), np.empty(0, np.int64)
     for count in range(1, max(1, min(STARTS, values.size // VALUES_A_START)) + 1):
@@ -108,9 +105,14 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
     the regimes found. Starting from residuals around no regime instead, every change would pass for autocorrelation.
     """
     n = y.size
-    factor = first_factors(y, place, period) if kind == POISSON else np.ones(period)
     known = np.where(np.isnan(y), 0.0, 1.0)
-    values, mark = set_apart(np.where(known > 0, y, 0.0), factor[place] * known, kind, m)
+    values, mark, factor = np.where(known > 0, y, 0.0), np.zeros(n, np.int8), np.ones(period)
+    # Nothing but runs of equal values, each long enough for a regime: no season, nothing apart, and no noise.
+    staircase = _is_staircase(values, known, m)
+    if not staircase:
+        if kind == POISSON:
+            factor = first_factors(y, place, period)
+        values, mark = set_apart(values, factor[place] * known, kind, m)
     for t in range(n):
         if mark[t] == REMOVED:
             known[t] = 0.0
@@ -118,7 +120,9 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
     exposure = factor[place] * known
     r, rate = residuals(values, exposure, kind, cuts, np.inf)
     noise = np.zeros((0, 2))
-    variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r, m)
+    variance, first, inflation = 0.0, 0.0, 1.0
+    if not staircase:
+        variance, first, inflation = from_differences(r) if kind == POISSON else _first_noise(values, exposure, r)
     floor = SMALLEST_DISPERSION if kind == POISSON else ROUNDING * (values**2).sum() + 1e-300
     for turn in range(ROUNDS):
         before, exposure = cuts, factor[place] * known
@@ -126,9 +130,11 @@ def fit_series(y: Any, place: Any, period: Any, kind: Any, m: Any, penalty: Any,
         cuts = segment(sums_of(values, exposure), kind, m, scale, penalty, effect, noise)
         r, rate = residuals(values, exposure, kind, cuts, DRIFTS * penalty * scale)
         noise = squares_of(r)
-        if period > 1 and kind == POISSON:
+        if period > 1 and kind == POISSON and not staircase:
             factor = _refit(values, rate, known, place, period)
         variance, first, inflation = from_residuals(r, cuts.size + period, cuts.size)
+        if kind != POISSON and variance <= floor:  # rounding has no autocorrelation, and is noisier nowhere
+            first, inflation, noise = 0.0, 1.0, np.zeros((0, 2))
         if turn > 0 and cuts.size == before.size and (cuts == before).all():
             break
     return Fit(cuts, factor, mark, max(variance, floor), first, inflation, values, exposure, rate)

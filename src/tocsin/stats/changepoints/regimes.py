@@ -13,7 +13,7 @@ import numpy as np
 from tocsin.errors import StatisticsError
 from tocsin.stats.changepoints.fit import fit_series, judge, range_statistic
 from tocsin.stats.changepoints.repeats import detrended, offsets, period_of
-from tocsin.stats.changepoints.result import ChangePoints, dates_of, regime_means, series_of
+from tocsin.stats.changepoints.result import ChangePoints, check_thresholds, dates_of, regime_means, series_of
 from tocsin.stats.changepoints.search import DRIFTS, GAUSSIAN, POISSON
 from tocsin.stats.changepoints.season import ORDINARY
 from tocsin.stats.rates import check_level
@@ -70,7 +70,7 @@ def counts(
     y = series_of(values, counts=True)
     return _regimes(
         y, "counts", POISSON, _season(season, y.size), season, min_segment or (24 if season > 100 else 3),
-        penalty, math.log1p(min_effect), level, dates_of(start, y.size, step),
+        penalty, min_effect, level, dates_of(start, y.size, step),
     )  # fmt: skip
 
 
@@ -122,12 +122,14 @@ def _season(season: int, size: int) -> int:
 
 
 def _regimes(
-    y: Floats, method: str, kind: int, period: int, season: int, m: int, penalty: float | None, effect: float,
+    y: Floats, method: str, kind: int, period: int, season: int, m: int, penalty: float | None, min_effect: float,
     level: float, dates: NDArray[Any],
 ) -> ChangePoints:  # fmt: skip
     check_level(level)
-    if m < 1 or effect < 0 or (penalty is not None and penalty <= 0):
-        raise StatisticsError("min_segment is at least 1, min_effect at least 0 and a penalty above 0.")
+    check_thresholds(penalty, min_effect)
+    if m < 1:
+        raise StatisticsError("min_segment is at least 1.")
+    effect = math.log1p(min_effect) if kind == POISSON else min_effect
     n = y.size
     known = int(np.isfinite(y).sum())
     if known == 0:

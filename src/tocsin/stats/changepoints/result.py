@@ -125,6 +125,12 @@ def series_of(values: ArrayLike, *, counts: bool) -> Floats:
     return y
 
 
+def check_thresholds(penalty: float | None, min_effect: float) -> None:
+    """Refuse thresholds that every change, or none, would pass."""
+    if not min_effect >= 0 or (penalty is not None and not penalty > 0):
+        raise StatisticsError("min_effect is at least 0 and a penalty above 0.")
+
+
 def dates_of(start: Any, size: int, step: Any) -> NDArray[Any]:
     """Return the date of each value from that of the first ("2026-01-05"; step "D" or "h"), or places without one."""
     if start is None:
