@@ -152,7 +152,9 @@ def test_a_stretch_of_work_runs_to_the_same_persons_end_and_machines_do_not_work
             (i, 60 * i + 3, "work_started", "bob", {}),
             (i, 60 * i + 10, "work_ended", "ann", {}),  # 10 minutes of ann
             (i, 60 * i + 11, "work_ended", "robot", {"number": 500.0, "actor_kind": "automation"}),
-            (i, 60 * i + 23, "closed", "bob", {}),  # 20 of bob
+            (i, 60 * i + 23, "work_ended", "bob", {}),  # 20 of bob
+            (i, 60 * i + 24, "work_started", "cyd", {}),
+            (i, 60 * i + 55, "closed", "cyd", {}),  # nobody said when cyd ended
         ]
     assert handling_time(asked(log(alerts, rows)).scope).minutes == 30.0
 

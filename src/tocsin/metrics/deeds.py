@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ACTED: Final = tuple(sorted(set(ACTIVITIES) - {"commented", "enriched", "peak", "retracted", "unassigned"}))
 """Activities by which a person acts on an alert; `ACTED_WORDS` says it."""
 ACTED_WORDS: Final = "any activity of a person but a comment"
-WORK: Final = ("work_started", "work_ended", "closed", "held")
-"""Activities that begin or end a stretch of work."""
+WORK: Final = ("work_started", "work_ended")
+"""Activities that begin and end a stretch of work."""
 PEOPLE: Final = ~pl.col("actor_kind").is_in(["automation", "system"]).fill_null(value=False)
 """Rows of people, and of those of whom nobody said what they are."""
 
@@ -53,8 +53,8 @@ def first_acts(history: History) -> pl.DataFrame:
 def stretches(events: pl.DataFrame) -> pl.DataFrame:
     """Return each stretch of a person's work on an alert: ``alert``, ``minutes``.
 
-    Its minutes are those that its end names, else the time since the same person's start on this alert; whoever closes or
-    holds the alert has ended, too. ``events`` are in order of alert and time.
+    Its minutes are those that ``work_ended`` names, else the time since the same person's start on this alert. Work that nobody
+    ended is not recorded: an alert may lie open for days. ``events`` are in order of alert and time.
     """
     # Null is a person too: whose name is not told. Rows of one alert and person follow each other in time; the sort is stable.
     person = pl.col("actor").fill_null("").cast(pl.Categorical).to_physical()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEAST: Final = 10
 """Fewer measured alerts than this say nothing about the others."""
 
-_KINDS: Final = ("assigned", *WORK)
+_KINDS: Final = (*WORK, "assigned", "closed")
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,11 @@ def _worked(events: pl.DataFrame, cap_minutes: float) -> Handling:
 
 
 def _held(events: pl.DataFrame, cap_minutes: float) -> Handling:
-    """Take the time from the first assignment to the next close; while one person holds several, each gets its part."""
-    mine = events.filter(pl.col("type").is_in(["assigned", "closed"]))
-    first = mine.filter(pl.col("type") == "assigned").group_by("alert", maintain_order=True).first()
-    begun = first.select("alert", begun="at", person=pl.col("value").fill_null(""))
+    """Take the time from the first assignment or start to the next close; while one person holds several, each gets its part."""
+    mine = events.filter(pl.col("type").is_in(["assigned", "work_started", "closed"]))
+    first = mine.filter(pl.col("type") != "closed").group_by("alert", maintain_order=True).first()
+    person = pl.when(pl.col("type") == "assigned").then("value").otherwise("actor")
+    begun = first.select("alert", begun="at", person=person.fill_null(""))
     ended = mine.filter(pl.col("type") == "closed").select("alert", ended="at").join(begun, on="alert", how="inner")
     held = ended.filter(pl.col("ended") > pl.col("begun")).group_by("alert", maintain_order=True).first()
     cap = pl.col("begun") + pl.duration(microseconds=int(cap_minutes * MINUTE))
@@ -95,8 +96,8 @@ def _held(events: pl.DataFrame, cap_minutes: float) -> Handling:
     person = held["person"].rank("dense").to_numpy().astype(np.int64)
     busy = busy_us(person, *(held[c].dt.epoch("us").to_numpy() for c in ("begun", "ended")))
     source = (
-        f"first assigned to closed, at most {cap_minutes:g} minutes, what one person holds at the same time counted once; waiting is"
-        " in it too"
+        f"first assigned or started to closed, at most {cap_minutes:g} minutes, what one person holds at the same time counted once;"
+        " elapsed, not worked: waiting is in it too"
     )
     return Handling(busy / MINUTE / max(held.height, 1), source, held.height)
 
