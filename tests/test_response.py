@@ -143,7 +143,7 @@ def test_the_span_before_stands_beside_each_number_and_says_as_of_when() -> None
     assert (row["n"], row["before_n"]) == (2, None), "in the half hour before nothing was raised"
     longer = response(Scope(history, since=minute(1000), until=minute(2000)), by=None).table.row(0, named=True)
     assert (longer["before_n"], longer["before_median_minutes"], longer["before_waiting"]) == (1, 5, 0)
-    assert "as of 2026-01-06 10:00 UTC too" in answer.definition
+    assert "seen at the same time" in answer.definition
 
 
 def test_single_people_are_not_shown_unless_asked_for() -> None:

@@ -286,7 +286,7 @@ def test_the_commands_give_what_the_metrics_give(tocsin, tmp_path: Path) -> None
     with Alerts(tmp_path / "soc.db") as store:
         store.import_history(log(alerts, worked(50), journal))
         soc = metrics.of(
-            store.history(),
+            store,
             since="2026-03-02",
             until="2026-03-16",
             zone="America/Denver",

@@ -7,7 +7,7 @@ without data says so in words in each of them. Layer: answers, above views; ques
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +97,17 @@ class Answer:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
+    def in_zone(self, zone: str) -> Answer:
+        """Return the answer with the times of its tables as a clock in ``zone`` shows them."""
+        return replace(
+            self, table=_in_zone(self.table, zone), more={k: _in_zone(t, zone) for k, t in self.more.items()}
+        )
+
     def section(self, *, columns: Sequence[str] = (), most_rows: int | None = None) -> page.Section:
         """Return the answer as a part of a page.
 
-        Given ``columns``, only these of its table are shown, ``most_rows`` of them, and all other tables are folded away.
+        Given ``columns``, only these of its table are shown, ``most_rows`` of them, all other tables are folded away, and the
+        definition follows in small print.
         """
         from tocsin.views import page
 
@@ -113,7 +120,9 @@ class Answer:
         tables, folded = (
             {k: t if most_rows is None else t.head(most_rows) for k, t in d.items()} for d in (tables, folded)
         )
-        return page.Section(self.question, self.definition, self.notes, self.empty, drawn, tables, folded)
+        return page.Section(
+            self.question, self.definition, self.notes, self.empty, drawn, tables, folded, bool(columns)
+        )
 
     def _tables(self) -> dict[str, pl.DataFrame]:
         """Return all tables by caption; the chart's own data last, where it is none of them."""
@@ -140,6 +149,13 @@ class Answer:
         """Read as plain text: question, definition, notes, table."""
         lines = [self.question, self.definition, *([self.empty] if self.empty else []), *self.notes]
         return "\n".join([*lines, str(self.table)])
+
+
+def _in_zone(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
+    import polars as pl
+
+    aware = [name for name, t in frame.schema.items() if isinstance(t, pl.Datetime) and t.time_zone not in (None, zone)]
+    return frame.with_columns(pl.col(aware).dt.convert_time_zone(zone)) if aware else frame
 
 
 def plain(value: Any) -> Any:

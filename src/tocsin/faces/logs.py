@@ -89,8 +89,8 @@ def is_log(place: str) -> bool:
         return file.read(len(_SQLITE)) == _SQLITE
 
 
-def open_history(options: LogOptions) -> "History":
-    """Return the history of the log, or of the file of alerts, at the time that was asked for."""
+def open_history(options: LogOptions, zone: str = "UTC") -> "History":
+    """Return the history of the log, or of the file of alerts, at the time that was asked for, by the zone's clock."""
     from tocsin.metrics import local_instant
 
     place = place_of(options)
@@ -107,7 +107,8 @@ def open_history(options: LogOptions) -> "History":
         from tocsin.sources.histories import read_history
 
         history = read_history(place, options.map).history
-    when = local_instant(options.as_of, "UTC", "--as-of")
+    when = local_instant(options.as_of, zone, "--as-of")
+    when = when or (history.seen_at if history.at is None else None)  # a log is looked at at a time
     return history if when is None else history.as_of(when)
 
 
@@ -115,7 +116,7 @@ def open_metrics(options: LogOptions, scope: ScopeOptions) -> "Metrics":
     """Return the metrics of the alerts that were asked for."""
     from tocsin import metrics
 
+    history = open_history(options, scope.zone)
     return metrics.of(
-        open_history(options), since=scope.since, until=scope.until, zone=scope.zone, hours=scope.hours, holidays=scope.holidays,
-        tests=scope.tests,
+        history, since=scope.since, until=scope.until, zone=scope.zone, hours=scope.hours, holidays=scope.holidays, tests=scope.tests
     )  # fmt: skip

@@ -99,7 +99,7 @@ class Metrics:
 
     def _ask(self, module: str, name: str, **wish: Any) -> Answer:
         answer: Answer = getattr(import_module(f"tocsin.metrics.{module}"), name)(self.scope, **wish)
-        return answer
+        return answer.in_zone(self.scope.zone)
 
 
 def of(
@@ -110,7 +110,7 @@ def of(
     zone: str = "UTC",
     hours: WorkHours | str | tuple[float, float] | None = None,
     holidays: str | Iterable[date] | None = None,
-    as_of: datetime | None = None,
+    as_of: datetime | date | str | None = None,
     tests: bool = False,
 ) -> Metrics:
     """Return the metrics of an alert log, or of an imported history.
@@ -123,16 +123,39 @@ def of(
         zone: IANA zone of days, hours and weeks.
         hours: When people work, see `WorkHours`; (9, 17) is Monday to Friday. Left out: those.
         holidays: Days off, or a country as `WorkHours` takes it.
-        as_of: Look at the log as it was then. Left out: at the latest time in it.
+        as_of: Look at the log as it was then; read as ``since`` is. Left out: at the latest time in it.
         tests: Whether test alerts count.
     """
     from tocsin.workhours import WorkHours
 
-    history: History = log.history() if hasattr(log, "history") else log
-    if as_of is not None:
-        history = history.as_of(as_of)
+    history = history_of(log)
+    if (when := local_instant(as_of, zone, "as_of")) is not None:
+        history = history.as_of(when)
     scope = Scope(history, local_instant(since, zone, "since"), local_instant(until, zone, "until"), zone, tests)
     return Metrics(scope, WorkHours.of(hours, zone=zone, holidays=holidays))
+
+
+def history_of(log: Any) -> History:
+    """Return the history of a log, or the history that was given.
+
+    Raises:
+        MetricError: It is neither; the message says what to write.
+    """
+    from tocsin.lifecycle import History
+
+    if isinstance(log, History):
+        return log
+    found = getattr(log, "history", None)
+    found = found() if callable(found) else found
+    if not isinstance(found, History):
+        raise MetricError(
+            f"Metrics are of an alert log or a history, not of {type(log).__name__}. Write tc.metrics.of(tc.Alerts({log!r}))"
+            f" or tc.metrics.of(tc.read_history({log!r}))."
+            if isinstance(log, str)
+            else f"Metrics are of an alert log (tc.Alerts), a history, or what tc.read_history gives; not of {type(log).__name__}."
+        )
+    # A log is looked at at a time; without one it is the latest that it knows of.
+    return found if found.at is not None or found.seen_at is None else found.as_of(found.seen_at)
 
 
 def local_instant(value: datetime | date | str | None, zone: str, what: str) -> datetime | None:

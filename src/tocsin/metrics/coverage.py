@@ -119,8 +119,6 @@ def covered_days(scope: Scope, among: Iterable[str] | None = None) -> Days:
     if scope.span is None:
         return Days(calendar, range(0), np.zeros(0, np.bool_), (), {})
     since, until = (instant_us(t) for t in scope.span)
-    if scope.history.at is not None:  # what the history is too early to hold is no day without alerts
-        until = max(min(until, instant_us(scope.history.at)), since + 1)
     chosen = None if among is None else set(among)
     relevant = [feed for feed in feeds(scope) if chosen is None or feed.name in chosen]
     touched = calendar.touched(since, until)

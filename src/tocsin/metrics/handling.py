@@ -87,8 +87,8 @@ def _held(events: pl.DataFrame, cap_minutes: float) -> Handling:
     """Take the time from the first assignment or start to the next close; while one person holds several, each gets its part."""
     mine = events.filter(pl.col("type").is_in(["assigned", "work_started", "closed"]))
     first = mine.filter(pl.col("type") != "closed").group_by("alert", maintain_order=True).first()
-    person = pl.when(pl.col("type") == "assigned").then("value").otherwise("actor")
-    begun = first.select("alert", begun="at", person=person.fill_null(""))
+    who = pl.when(pl.col("type") == "assigned").then("value").otherwise("actor")
+    begun = first.select("alert", begun="at", person=who.fill_null(""))
     ended = mine.filter(pl.col("type") == "closed").select("alert", ended="at").join(begun, on="alert", how="inner")
     held = ended.filter(pl.col("ended") > pl.col("begun")).group_by("alert", maintain_order=True).first()
     cap = pl.col("begun") + pl.duration(microseconds=int(cap_minutes * MINUTE))

@@ -286,8 +286,8 @@ def _slo_definition(scope: Scope, clock: Clock, aims: Mapping[str, float]) -> st
 def _before(scope: Scope) -> str:
     if scope.before is None or scope.before.span is None:
         return ""
-    since, until = (f"{t:%Y-%m-%d %H:%M}" for t in scope.before.span)
-    return f"before_: alerts created from {since} to before {until} UTC, as of {scope.before.as_of:%Y-%m-%d %H:%M} UTC too. "
+    since, until = (scope.local(t) for t in scope.before.span)
+    return f"before_: alerts created from {since} to before {until} ({scope.zone}), seen at the same time. "
 
 
 def _notes(now: Sequence[Group], clock: Clock, by: str | None, *, names: bool, tails: bool = True) -> tuple[str, ...]:

@@ -65,7 +65,14 @@ def rules(scope: Scope, *, versions: bool = False) -> Answer:
         f"first act ({ACTED_WORDS}), waiting alerts counted as waiting. {scope.words()}"
     )
     data = table.head(DRAWN).select(label=pl.concat_str(pl.col(keys), separator=" v"), count=pl.col(worst).round(1))
-    chart = Chart("bars", title, data.drop_nulls(), x=f"{unit} surely spent on false alerts")
+    judged = int(table["alerts"].sum()) - int(table["unjudged"].sum()) > 0
+    words = f"{unit} surely spent on false alerts"
+    if not judged:  # without a verdict nothing is known of waste
+        data, words = (
+            table.head(DRAWN).select(label=pl.concat_str(pl.col(keys), separator=" v"), count="alerts"),
+            "alerts (none is judged yet)",
+        )
+    chart = Chart("bars", title, data.drop_nulls(), x=words)
     facts = {"rules": table.height, "alerts": total, "nobody acted yet": untouched, "excluded": dict(scope.excluded)}
     return Answer(
         title, definition, table, _notes(scope, earlier, table, measured=measured), chart=chart,

@@ -65,10 +65,12 @@ class Scope:
                 return None
             days = Calendar("1d", self.zone)
             since = moment(days.begin(int(days.number(np.array([instant_us(first)]))[0])))
+        seen, last = self.as_of, self.history.alerts["created_at"].max()
+        known = moment(instant_us(seen) + 1) if last == seen else seen  # the alert of that very time counts
         if until is None:
-            until, last = self.as_of, self.history.alerts["created_at"].max()
-            if last == until:  # the latest alert counts although the span is half-open
-                until = moment(instant_us(until) + 1)
+            until = known
+        elif self.history.at is not None:  # what comes after the time the log is looked at is unknown, not quiet
+            until = min(until, known)
         return None if since >= until else (since, until)
 
     @cached_property
@@ -98,21 +100,21 @@ class Scope:
 
     @cached_property
     def before(self) -> Scope | None:
-        """The span of the same number of local days just before, seen at the same time; None where there is no span.
+        """The span just before, seen at the same time; None where there is no span.
 
-        A span of whole local days is preceded by whole local days; any other by the same number of microseconds.
+        A span of whole local days is preceded by as many. Of one that the log does not reach to the end of, it is the same part of
+        the span before: Monday to Wednesday noon is compared with Monday to Wednesday noon.
         """
         if self.span is None:
             return None
-        since, until = self.span
+        since, until = (instant_us(t) for t in self.span)
+        asked = until if self.until is None else instant_us(self.until)
         days = Calendar("1d", self.zone)
-        low, high = instant_us(since), instant_us(until)
-        first, last = days.number(np.array([low, high])).tolist()
-        if days.begin(first) == low and days.begin(last) == high:
-            earlier = moment(days.begin(first - (last - first)))
-        else:
-            earlier = moment(low - (high - low))
-        return replace(self, since=earlier, until=since)
+        first, last = days.number(np.array([since, asked])).tolist()
+        whole = days.begin(first) == since and days.begin(last) == asked
+        earlier = days.begin(first - (last - first)) if whole else since - (asked - since)
+        ended = since if until == asked else min(earlier + until - since, since)
+        return replace(self, since=moment(earlier), until=moment(ended))
 
     @cached_property
     def created_us(self) -> NDArray[np.int64]:
@@ -125,13 +127,18 @@ class Scope:
         """The length of the span in days of 24 hours."""
         return 0.0 if self.span is None else (instant_us(self.span[1]) - instant_us(self.span[0])) / DAY
 
+    def local(self, when: datetime) -> str:
+        """Write a time by the zone's clock."""
+        return f"{when.astimezone(load_zone(self.zone)):%Y-%m-%d %H:%M}"
+
     def words(self) -> str:
         """Say what is counted: span, zone, as-of, exclusions. Every definition ends with it."""
-        if self.span is None:
+        if self.span is None or self.as_of is None:
             return "No alerts."
-        local = [f"{t.astimezone(load_zone(self.zone)):%Y-%m-%d %H:%M}" for t in self.span]
-        said = (
-            f"Alerts created from {local[0]} to before {local[1]} ({self.zone}), as of {self.as_of:%Y-%m-%d %H:%M} UTC."
-        )
+        since, until = (self.local(t) for t in self.span)
+        said = f"Alerts created from {since} to before {until} ({self.zone}), as of {self.as_of:%Y-%m-%d %H:%M} UTC."
         left = ", ".join(f"{n:,} {reason}" for reason, n in self.excluded.items())
-        return said + (f" Left out: {left}." if left else "") + "".join(f" {c}" for c in self.history.caveats)
+        said += f" Left out: {left}." if left else ""
+        if replayed := self.alerts.filter(pl.col("source") == "backtest").height:
+            said += f" {replayed:,} of them come from a replay: raised at the time of their events, whenever that was found."
+        return said + "".join(f" {c}" for c in self.history.caveats)

@@ -17,7 +17,6 @@ import polars as pl
 from tocsin import metrics
 from tocsin.answers import Answer
 from tocsin.calendars import load_zone
-from tocsin.lifecycle import History
 from tocsin.metrics import MetricError
 from tocsin.metrics.assets import KINDS
 from tocsin.metrics.together import together
@@ -30,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tocsin.alerts import Alerts
+    from tocsin.lifecycle import History
     from tocsin.workhours import WorkHours
 
 WEEKS_BACK = 12
 """How many weeks of history the search for changes sees before the reported one."""
+CHART_ONLY: Final = ("-",)
+"""A table of a row an hour says little to a reader: it is folded away."""
 READ_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "numbers": ("number", "unit", "this_week", "last_week", "change", "definition"),
@@ -44,10 +46,10 @@ READ_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
                      "before_p90_minutes"),
         "rules": ("rule", "alerts", "trend", "minutes", "precision", "precision_low", "precision_high", "unjudged",
                   "escalated", "waste_minutes_at_least"),
-        "arrivals": ("weekday", "hour", "alerts", "exposed_hours", "alerts_per_hour", "low", "high"),
+        "arrivals": CHART_ONLY,
         "hours": ("part", "alerts", "share", "share_low", "share_high", "share_of_hours", "alerts_per_hour", "share_before"),
-        "staffing": ("weekday", "hour", "alerts_per_hour", "erlangs", "needed_half", "needed", "needed_double", "rostered", "short"),
-        "backlog": ("time", "waiting", "median_hours", "p90_hours", "oldest_hours", "begun", "ended"),
+        "staffing": CHART_ONLY,
+        "backlog": CHART_ONLY,
         **{f"assets-{kind}": ("asset", "alerts", "share", "days", "first_seen", "last_seen", "alerts_before") for kind in KINDS},
         "funnel": ("stage", "count", "before", "share_of_stage_before", "share_of_alerts", "definition"),
         "coverage": ("feed", "share_covered", "covered_hours", "gap_hours", "gaps", "longest_gap_hours", "days_with_a_gap"),
@@ -111,8 +113,13 @@ def weekly(
         holidays: Days off, as `metrics.of` takes them.
         targets: Minutes to the first action by severity, as `slo` takes them.
     """
-    history = log if isinstance(log, History) else log.history()
+    history = metrics.history_of(log)
     monday, after = week_of(week, history, zone)
+    begins = metrics.local_instant(monday, zone, "week")
+    if history.seen_at is not None and begins is not None and begins >= history.seen_at:
+        raise MetricError(
+            f"The week from {monday} lies after all that the log knows ({history.seen_at:%Y-%m-%d %H:%M} UTC)."
+        )
     # Sums of floats depend on the order of the rows in their last bit, and a report's bytes must not.
     history = replace(history, alerts=history.alerts.sort("created_at", "alert_id"))
 
@@ -148,7 +155,8 @@ def weekly(
     answers: dict[str, Answer] = {}
     for name, answer in found.items():
         if name in named or not name.startswith("assets-"):
-            answers[name] = answer
+            # The targets' answer draws the same curves above.
+            answers[name] = replace(answer, chart=None) if name == "response" else answer
         if name == "slo":
             answers["missed"] = _missed(answer, this)
     year, number, _ = monday.isocalendar()
@@ -205,17 +213,19 @@ def _five(this: metrics.Metrics, targets: Mapping[str, float] | float | None) ->
     overview, backlog = this.overview(), this.backlog(every="1h")
     took, kept = this.time_to_action(by=None), this.slo(by=None, targets=targets)
     counts = {row["measure"]: row for row in overview.table.iter_rows(named=True)}
+    nothing = (0 if this.scope.span else None, None)  # an empty week of a log that reaches over it has no alerts
     one, met = (_only(answer.table) for answer in (took, kept))
     waiting = backlog.table["waiting"] if backlog.table.height else pl.Series([], dtype=pl.Int64)
     rows = [
-        ("alerts raised", "alerts", *_pair(counts.get("alerts")), "alerts raised in the week"),
+        ("alerts raised", "alerts", *(_pair(counts.get("alerts")) or nothing), "alerts raised in the week"),
         ("first action, 9 of 10 within", "minutes", one.get("p90_minutes"), one.get("before_p90_minutes"),
          "p90 of the time until a person first acts, Kaplan-Meier"),
         ("in time", "share", met.get("in_time_share"), met.get("before_in_time_share"),
-         "alerts on which a person acted within the target of their severity, waiting ones counted as waiting"),
+         f"alerts on which a person acted in time, by {'the default' if targets is None else 'your'} targets; waiting ones count"),
         ("waiting", "alerts", waiting[-1] if waiting.len() else None, waiting[0] if waiting.len() else None,
-         "alerts that wait at the end of the week; before: at its beginning"),
-        ("incidents", "incidents", *_pair(counts.get("incidents")), "distinct incidents that the week's alerts became part of"),
+         "alerts that are not closed at the end of the week; before: at its beginning"),
+        ("incidents", "incidents", *(_pair(counts.get("incidents")) or nothing),
+         "distinct incidents that the week's alerts became part of"),
     ]  # fmt: skip
     table = pl.DataFrame(
         [(name, unit, _float(now), _float(then), _minus(now, then), meaning) for name, unit, now, then, meaning in rows],
@@ -233,8 +243,8 @@ def _only(table: pl.DataFrame) -> dict[str, Any]:
     return table.row(0, named=True) if table.height else {}
 
 
-def _pair(row: dict[str, Any] | None) -> tuple[Any, Any]:
-    return (row["count"], row["before"]) if row else (None, None)
+def _pair(row: dict[str, Any] | None) -> tuple[Any, Any] | None:
+    return (row["count"], row["before"]) if row else None
 
 
 def _float(value: Any) -> float | None:

@@ -130,6 +130,8 @@ def _run(path: Path) -> Problem | Sequence[Any]:
             return Problem(
                 str(path), 1, "", "is not a Python file. Give the path of a .py file with DETECTIONS = (...)."
             )
+        if b"\0" in path.read_bytes():  # of which the loader says different things in different versions of Python
+            return Problem(str(path), 1, "", "is not valid Python: it holds a null byte.")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except SyntaxError as error:

@@ -132,7 +132,7 @@ def _cell(text: str, *, numeric: bool) -> str:
 class Section:
     """A part of a page: what it says, why it has nothing to show (or ""), its chart, its tables by caption.
 
-    folded: further tables that a reader opens.
+    folded: further tables that a reader opens. small: the definition follows in small print, instead of leading.
     """
 
     title: str
@@ -142,6 +142,7 @@ class Section:
     figure: go.Figure | None = None
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     folded: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,13 @@ class Tile:
 
 def fragment(section: Section, *, heading: str = "h1", chart: str = "") -> str:
     """Return heading, definition, notes, chart and tables, for inside another page."""
-    parts = [f"<{heading}>{_escaped(section.title)}</{heading}>", f"<p>{_escaped(section.definition)}</p>"]
+    told = [f"<p>{_escaped(section.definition)}</p>"] if not section.small else []
+    parts = [f"<{heading}>{_escaped(section.title)}</{heading}>", *told]
     parts += [f'<p class="empty">{_escaped(section.empty)}</p>'] if section.empty else []
     parts += [f'<p class="note">{_escaped(note)}</p>' for note in section.notes]
     parts += [chart] if chart else []
     parts += [table(frame, caption) for caption, frame in section.tables.items() if frame.height]
+    parts += [f'<p class="note">{_escaped(section.definition)}</p>'] if section.small else []
     more = [table(frame, caption) for caption, frame in section.folded.items() if frame.height]
     if more:
         words = f"{len(more)} more table{'s' if len(more) > 1 else ''}"

@@ -54,7 +54,7 @@ def report(
         raise UsageError(f"{out} is a file; name a folder.")
     try:
         with spinner("reading the alert log"):
-            made = weekly(open_history(log), week, zone=zone, hours=hours, holidays=holidays, targets=aims)
+            made = weekly(open_history(log, zone), week, zone=zone, hours=hours, holidays=holidays, targets=aims)
     except TocsinError as error:
         raise UsageError(str(error)) from None
     tables = out / "tables"
