@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 import polars as pl
 
 from tocsin.alerts.legal import refusals
-from tocsin.alerts.reading import resolve
+from tocsin.alerts.reading import beginning, resolve
 from tocsin.calendars import instant_us
 from tocsin.lifecycle import ACTIVITIES, ACTOR_KINDS, SEVERITIES, VERDICTS, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import ACTIVITY, TIME, digest
@@ -154,17 +154,23 @@ class Triage:
     def correct(self, key: str, reason: str, *, actor: str, actor_kind: str = "human", **changes: Any) -> str:
         """Say that an activity did not happen so: it is retracted, and with ``changes`` said again as it did.
 
-        key: the activity's. changes: ``type``, ``value``, ``at``, ``number``, ``until``; none of them: it did not happen at all.
+        key: the activity's, or as much of its beginning as is unique. changes: ``type``, ``value``, ``at``, ``number``, ``until``; none of them: it did not happen at all.
         The new row keeps whose deed it was; its payload names who corrected it. Returns the key of the last row written.
         """
         for name in changes:
             check_word(name, ("type", "value", "at", "number", "until"), "change")
         _must(actor, "an actor: who corrects it")
         with self._store.writing() as connection:
+            asked, found = key, beginning(connection, TABLES["activity"].c.key, key)
+            if len(found) > 1 and asked not in found:
+                raise LifecycleError(
+                    f"several activities begin with {key!r}: {', '.join(found)}. Write more of the key."
+                )
+            key = asked if asked in found else "".join(found)
             wrong = read(connection, "activity", TABLES["activity"].c.key == key)
             if not wrong.height or wrong["type"].item() == "retracted":
                 raise LifecycleError(
-                    f"there is no activity {key!r} to correct; `show` lists those of an alert with their keys."
+                    f"there is no activity {asked!r} to correct; `show` lists those of an alert with their keys."
                 )
             columns = TABLES["activity"].c
             if read(
@@ -248,7 +254,13 @@ def _check(alert_id: str, raised: datetime, known: list[Row], fresh: list[Row]) 
             f"alert {alert_id} was raised at {raised}: nothing can have happened to it at {early[0]['at']}."
         )
     before, after = refusals(alert_id, known), refusals(alert_id, [*known, *fresh])
+    later = {row["key"]: row for row in known}
     for key, error in after.items():
+        if key not in before and key in later:
+            row = later[key]
+            raise LifecycleError(
+                f"this would make the later `{row['type']}` ({key[:12]}, {row['at']}) impossible; correct that one first."
+            )
         if key not in before:
             raise error
 
