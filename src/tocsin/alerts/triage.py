@@ -154,7 +154,8 @@ class Triage:
     def correct(self, key: str, reason: str, *, actor: str, actor_kind: str = "human", **changes: Any) -> str:
         """Say that an activity did not happen so: it is retracted, and with ``changes`` said again as it did.
 
-        key: the activity's, or as much of its beginning as is unique. changes: ``type``, ``value``, ``at``, ``number``, ``until``; none of them: it did not happen at all.
+        key: the activity's, or as much of its beginning as is unique. changes: ``type``, ``value``, ``at``, ``number``, ``until``;
+        none of them: it did not happen at all.
         The new row keeps whose deed it was; its payload names who corrected it. Returns the key of the last row written.
         """
         for name in changes:
