@@ -41,7 +41,8 @@ def test_an_alert_is_listed_worked_on_closed_and_corrected(tocsin, soc: Path) ->
     listed = tocsin("alerts", "list")
     assert (listed.code, listed.err) == (0, "")
     assert alert[:12] in listed.out
-    assert [a["entity"] for a in tocsin("alerts", "list", "--severity", "high", "--json").json["alerts"]] == ["bob"]
+    assert "An .exe" in listed.out
+    assert [a["entity"] for a in tocsin("alerts", "list", "--severity", "HIGH", "--json").json["alerts"]] == ["bob"]
     assert "with bob" in tocsin("alerts", "assign", alert[:8], "bob").out
     assert "in_progress" in tocsin("alerts", "start", alert[:8], "--actor", "bob").out
     closed = tocsin("alerts", "close", alert, "--verdict", "false_positive", "--reason", "a scanner", "--json").json
@@ -50,12 +51,13 @@ def test_an_alert_is_listed_worked_on_closed_and_corrected(tocsin, soc: Path) ->
     }  # fmt: skip
     refused = tocsin("alerts", "start", alert)
     assert (refused.code, refused.out) == (3, "")
-    assert "Possible: reopened" in refused.err
+    assert '"start" is not possible. Possible: reopen, merge, and' in refused.err
     shown = tocsin("alerts", "show", alert, "--json").json
     wrong = next(a["key"] for a in shown["activities"] if a["type"] == "verdict")
-    corrected = tocsin("alerts", "correct", alert, wrong, "--value", "true_positive", "--reason", "misread")
+    corrected = tocsin("alerts", "correct", alert, wrong[:8], "--value", "true_positive", "--reason", "misread")
     assert "closed, true_positive" in corrected.out
-    page = tocsin("alerts", "show", alert, width=160).out
+    page = tocsin("alerts", "show", alert, width=100).out
+    assert wrong[:12] in page
     assert all(word in page for word in ("An .exe", "state", "closed since", "retracted", "misread", "a scanner"))
 
 
@@ -86,8 +88,9 @@ def test_each_verb_says_how_the_alert_stands_then(tocsin, soc: Path, arguments: 
 
 def test_reopen_merge_and_once_do_what_they_say(tocsin, soc: Path) -> None:
     ann, bob = ids(soc)["ann"], ids(soc)["bob"]
-    for _ in range(2):
-        assert tocsin("alerts", "close", ann, "--reason", "x", "--once", "ticket-7").code == 0
+    for reason, already in (("x", False), ("y", True)):
+        closed = tocsin("alerts", "close", ann, "--reason", reason, "--once", "ticket-7")
+        assert (closed.code, "already said under --once ticket-7" in closed.out) == (0, already)
     assert "reopened" in tocsin("alerts", "reopen", ann, "--reason", "again").out
     assert "merged" in tocsin("alerts", "merge", ann, bob[:10], "--reason", "same wave").out
     assert tocsin("alerts", "list", "--state", "merged", "--json").json["alerts"][0]["merged_into"] == bob
@@ -97,7 +100,8 @@ def test_reopen_merge_and_once_do_what_they_say(tocsin, soc: Path) -> None:
     ("arguments", "code", "words"),
     [
         (("list", "--limit", "0"), 2, "--limit"),
-        (("list", "--state", "open"), 3, "no state"),
+        (("list", "--state", "open"), 2, "no state"),
+        (("list", "--log", "notes.txt"), 3, "no alert log"),
         (("show", "zz"), 3, "there is no alert 'zz'"),
         (("close", "zz"), 2, "--reason"),
         (("export", "x.xlsx"), 2, ".parquet"),
@@ -109,6 +113,7 @@ def test_what_makes_no_sense_is_told_with_its_exit_code(
     tocsin, soc: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     monkeypatch.chdir(soc.parent)
+    Path("notes.txt").write_text("hello\n")
     done = tocsin("alerts", *arguments)
     assert (done.code, done.out) == (code, "")
     assert words in done.err
@@ -222,3 +227,44 @@ def test_the_commands_work_on_postgresql_and_show_no_password(
     refused = tocsin("alerts", "list", "--log", "postgresql://ann:hunter2@127.0.0.1:1/soc")
     assert (refused.code, "hunter2" in refused.err + refused.out) == (3, False)
     assert json.dumps("***")[1:-1] in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("verdict", "bogus", "--reason", "x"), 2, "no verdict"),
+        (("severity", "bogus", "--reason", "x"), 2, "no severity"),
+        (("close", "--verdict", "bogus", "--reason", "x"), 2, "no verdict"),
+        (("start", "--at", "2999-01-01"), 2, "2999-01-01"),
+        (("stop", "--minutes", "-5"), 2, "minutes"),
+        (("suppress", "--until", "2020-01-01", "--reason", "x"), 2, "2020-01-01"),
+        (("resume",), 3, "Possible: start, hold, close, suppress, merge, and"),
+    ],
+)
+def test_a_verb_that_makes_no_sense_is_told_from_one_that_is_not_possible_now(
+    tocsin, soc: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    done = tocsin("alerts", arguments[0], ids(soc)["ann"], *arguments[1:])
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+
+
+@pytest.mark.parametrize("command", [("metrics", "hours"), ("report", "--out", "r")])
+def test_what_is_no_log_is_an_input_that_cannot_be_read(
+    tocsin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("hello\n")
+    for place, words in (("notes.txt", "is no alert log and no file of alerts"), ("other.db", "no alert log other.db")):
+        done = tocsin(*command, "--log", place)
+        assert (done.code, done.out) == (3, "")
+        assert words in done.err
+
+
+def test_a_log_that_may_not_be_written_is_told_in_one_line(tocsin, soc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alert = ids(soc)["ann"]
+    monkeypatch.setattr("os.access", lambda *_: False)
+    refused = tocsin("alerts", "comment", alert, "hm")
+    assert (refused.code, refused.err.count("\n"), "read-only" in refused.err) == (3, 1, True)
+    assert [tocsin("alerts", *words).code for words in (("list",), ("show", alert))] == [0, 0]
+    assert tocsin("metrics", "hours", "--log", soc).code == 0

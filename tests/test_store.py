@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import stat
@@ -122,7 +123,7 @@ def test_a_database_of_something_else_is_refused(new_log: Callable[[], str], tmp
         Store(where)
     text = tmp_path / "notes.txt"
     text.write_text("nothing of the kind " * 300)
-    with pytest.raises(StoreError, match=r"notes\.txt: file is not a database"):
+    with pytest.raises(StoreError, match=r"notes\.txt: it is no alert log"):
         Store(text)
 
 
@@ -186,3 +187,35 @@ def test_a_writer_that_waits_too_long_says_so(log: Alerts, monkeypatch: pytest.M
         with pytest.raises(StoreError, match="Another process has been writing"):
             other.add(findings({}))
         assert other.history().alerts.is_empty(), "who reads does not wait"
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_log_that_may_not_be_written_is_read_and_refuses_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    folder = tmp_path / "a folder?#%20"
+    folder.mkdir()
+    path = folder / "soc.db"
+    with Alerts(path) as log:
+        log.add(findings({}))
+        before = log.history()
+    path.chmod(0o400 if what == "file" else 0o600)
+    folder.chmod(0o500 if what == "folder" else 0o700)
+    locked, may = path if what == "file" else folder, os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: Path(p) != locked and may(p, mode))  # root may do everything
+    with Alerts(path) as log:
+        assert log.history().alerts.equals(before.alerts)
+        with pytest.raises(StoreError, match="read-only"):
+            log.comment(log.alerts()["alert_id"].item(), "hm", actor="ann")
+    assert [p.name for p in folder.iterdir()] == ["soc.db"]
+    folder.chmod(0o700)
+
+
+def test_a_read_only_log_is_read_with_what_its_writer_has_not_yet_moved_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Alerts(tmp_path / "soc.db") as writer:
+        writer.add(findings({}))
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with Alerts(tmp_path / "soc.db") as reader:
+            assert reader.alerts().height == 1

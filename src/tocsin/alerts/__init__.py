@@ -5,5 +5,6 @@ Enters: findings, imported histories, what an analyst did. Leaves: `History`, at
 
 from tocsin.alerts.grouping import Grouping
 from tocsin.alerts.log import Added, Alerts
+from tocsin.alerts.triage import NonsenseError
 
-__all__ = ["Added", "Alerts", "Grouping"]
+__all__ = ["Added", "Alerts", "Grouping", "NonsenseError"]

@@ -14,7 +14,7 @@ import polars as pl
 
 from tocsin.alerts.grouping import Grouping, raised_by
 from tocsin.alerts.reading import caveat_rows, load, newest_first, resolve
-from tocsin.alerts.triage import Triage
+from tocsin.alerts.triage import Triage, word_of
 from tocsin.lifecycle import JOURNAL_KINDS, History, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import TIME
 from tocsin.lifecycle.words import SEVERITIES, STATES, check_word
@@ -269,12 +269,14 @@ class Alerts(Triage):
         severity: as it is now. limit: the most rows; no more of the log is read than they need.
 
         Raises:
-            LifecycleError: No such state or severity.
+            NonsenseError: No such state or severity.
         """
-        wanted: dict[str, Any] = {"state": state, "severity_now": severity, "rule_id": rule, "assignee": assignee}
-        for word, words, what in ((state, STATES, "state"), (severity, SEVERITIES, "severity")):
-            if word is not None:
-                check_word(word, words, what)
+        wanted: dict[str, Any] = {
+            "state": None if state is None else word_of(state, STATES, "state"),
+            "severity_now": None if severity is None else word_of(severity, SEVERITIES, "severity"),
+            "rule_id": rule,
+            "assignee": assignee,
+        }
         found: list[pl.DataFrame] = []
         with self._store.reading() as connection:
             for part in newest_first(connection, rule=rule):

@@ -82,22 +82,22 @@ def resolve(connection: Connection, alert: str) -> str:
     Raises:
         LifecycleError: None or several begin so; the message names some that are near.
     """
-    found = _beginning(connection, alert)
+    column = TABLES["alert"].c.alert_id
+    found = beginning(connection, column, alert)
     if alert in found or len(found) == 1:
         return alert if alert in found else found[0]
     if found:
         raise LifecycleError(f"several alerts begin with {alert!r}: {', '.join(found)}. Write more of the id.")
     near: list[str] = []
     for length in range(len(alert) - 1, 0, -1):
-        if near := _beginning(connection, alert[:length]):
+        if near := beginning(connection, column, alert[:length]):
             break
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise LifecycleError(f"there is no alert {alert!r} in this log.{hint}")
 
 
-def _beginning(connection: Connection, start: str) -> list[str]:
-    """Return the first ids that begin so; both databases compare ids byte by byte."""
-    column = TABLES["alert"].c.alert_id
+def beginning(connection: Connection, column: sa.Column[str], start: str) -> list[str]:
+    """Return the first ids (or keys) that begin so; both databases compare them byte by byte."""
     if not start:
         return []
     query = sa.select(column).where(column >= start, column < start + "\U0010ffff").order_by(column).limit(_SHOWN)

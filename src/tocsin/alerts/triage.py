@@ -7,21 +7,23 @@ alert's state allows. Layer: alerts.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 
 import polars as pl
 
 from tocsin.alerts.legal import refusals
-from tocsin.alerts.reading import resolve
+from tocsin.alerts.reading import beginning, resolve
 from tocsin.calendars import instant_us
-from tocsin.lifecycle import ACTOR_KINDS, SEVERITIES, VERDICTS, LifecycleError, fit_frame
+from tocsin.lifecycle import ACTIVITIES, ACTOR_KINDS, SEVERITIES, VERDICTS, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import ACTIVITY, TIME, digest
 from tocsin.lifecycle.words import check_word
 from tocsin.store import append, read
 from tocsin.store.schema import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
     from tocsin.store import Store
 
 Row = dict[str, Any]
+AHEAD: Final = timedelta(minutes=10)
+"""How far the clock of whoever says something may be ahead of ours: what the log sees last is "now" for its numbers."""
+_WORDS: Final = {"verdict": (VERDICTS, "verdict"), "severity_changed": (SEVERITIES, "severity")}
+
+
+class NonsenseError(LifecycleError):
+    """What was said makes no sense, whatever the log holds: an unknown word, a time to come, less than no minutes."""
 
 
 class Said(TypedDict, total=False):
@@ -47,8 +56,10 @@ class Triage:
     the ``key`` of its activity, which `correct` takes. Several rows of one call are written together or not at all.
 
     Raises:
-        LifecycleError: No such alert, a missing reason, an unknown word, or a step that the alert's state does not allow (then
-            the message names those it does).
+        NonsenseError: An unknown word (capitals do not matter), a time more than ten minutes to come, an end before its
+            beginning, a number of minutes that is none.
+        LifecycleError: No such alert, a missing reason, or a step that the alert's state does not allow (then the message
+            names those it does).
     """
 
     _store: Store
@@ -117,7 +128,6 @@ class Triage:
 
     def severity(self, alert: str, severity: str, reason: str, **said: Unpack[Said]) -> str:
         """Change how bad it would be."""
-        check_word(severity, SEVERITIES, "severity")
         return self._say(alert, said, _row("severity_changed", severity, payload=_because(reason)))
 
     def suppress(self, alert: str, reason: str, *, until: datetime | None = None, **said: Unpack[Said]) -> str:
@@ -144,16 +154,24 @@ class Triage:
     def correct(self, key: str, reason: str, *, actor: str, actor_kind: str = "human", **changes: Any) -> str:
         """Say that an activity did not happen so: it is retracted, and with ``changes`` said again as it did.
 
-        key: the activity's. changes: ``type``, ``value``, ``at``, ``number``, ``until``; none of them: it did not happen at all.
+        key: the activity's, or as much of its beginning as is unique. changes: ``type``, ``value``, ``at``, ``number``, ``until``;
+        none of them: it did not happen at all.
         The new row keeps whose deed it was; its payload names who corrected it. Returns the key of the last row written.
         """
         for name in changes:
             check_word(name, ("type", "value", "at", "number", "until"), "change")
+        _must(actor, "an actor: who corrects it")
         with self._store.writing() as connection:
+            asked, found = key, beginning(connection, TABLES["activity"].c.key, key)
+            if len(found) > 1 and asked not in found:
+                raise LifecycleError(
+                    f"several activities begin with {key!r}: {', '.join(found)}. Write more of the key."
+                )
+            key = asked if asked in found else "".join(found)
             wrong = read(connection, "activity", TABLES["activity"].c.key == key)
             if not wrong.height or wrong["type"].item() == "retracted":
                 raise LifecycleError(
-                    f"there is no activity {key!r} to correct; `show` lists those of an alert with their keys."
+                    f"there is no activity {asked!r} to correct; `show` lists those of an alert with their keys."
                 )
             columns = TABLES["activity"].c
             if read(
@@ -177,6 +195,8 @@ class Triage:
                 }
                 told = {c: old[c] for c in ("type", "value", "number", "until", "actor", "actor_kind", "at")}
                 rows.append(told | changes | {"payload": json.dumps(about, ensure_ascii=False)})
+                if "value" in changes:
+                    _must_have_value(rows[-1])
             return self._write(connection, old["alert_id"], rows)
 
     def _say(self, alert: str, said: Said, *rows: Row) -> str:
@@ -197,8 +217,8 @@ class Triage:
 
     def _write(self, connection: Connection, alert_id: str, rows: list[Row]) -> str:
         now, table = self._clock(), TABLES["activity"].c
+        rows = [_sensible(row, now) for row in rows]
         for row in rows:
-            instant_us(row["at"])  # refuses a time without a zone
             if row["type"] == "merged":
                 row["value"] = self._goes_on(connection, alert_id, row["value"])
         schema = {c: t for c, t in ACTIVITY.items() if c in {*rows[0], "key"}}
@@ -235,7 +255,13 @@ def _check(alert_id: str, raised: datetime, known: list[Row], fresh: list[Row]) 
             f"alert {alert_id} was raised at {raised}: nothing can have happened to it at {early[0]['at']}."
         )
     before, after = refusals(alert_id, known), refusals(alert_id, [*known, *fresh])
+    later = {row["key"]: row for row in known}
     for key, error in after.items():
+        if key not in before and key in later:
+            row = later[key]
+            raise LifecycleError(
+                f"this would make the later `{row['type']}` ({key[:12]}, {row['at']}) impossible; correct that one first."
+            )
         if key not in before:
             raise error
 
@@ -251,8 +277,47 @@ def _row(kind: str, value: str | None = None, *, payload: dict[str, Any] | None 
 
 
 def _verdict(verdict: str, reason: str) -> Row:
-    check_word(verdict, VERDICTS, "verdict")
     return _row("verdict", verdict, payload=_because(reason))
+
+
+def _sensible(row: Row, now: datetime) -> Row:
+    """Return a row with its words as the log writes them.
+
+    Raises:
+        NonsenseError: It makes no sense, whatever the log holds.
+    """
+    instant_us(row["at"])  # refuses a time without a zone
+    if row["type"] != "retracted" and row["at"] > now + AHEAD:  # what was written too late must be retractable
+        raise NonsenseError(
+            f"it cannot have happened at {row['at']}: it is {now}. Times are UTC unless they name a zone."
+        )
+    word_of(row["type"], ACTIVITIES, "activity")
+    if row["type"] in _WORDS:
+        row = row | {"value": word_of(row["value"] or "", *_WORDS[row["type"]])}
+    if row["type"] == "work_ended" and not 0 <= (row["number"] or 0) < math.inf:
+        raise NonsenseError(f"{row['number']} is no number of minutes of work; it is 0 or more.")
+    if row["until"] is not None and instant_us(row["until"]) <= instant_us(row["at"]):
+        raise NonsenseError(f"it cannot last until {row['until']}: it begins at {row['at']}.")
+    return row
+
+
+def word_of(word: str, known: Iterable[str], what: str) -> str:
+    """Return a word as the log writes it.
+
+    >>> word_of("FALSE_POSITIVE", VERDICTS, "verdict")
+    'false_positive'
+    """
+    try:
+        check_word(word.lower(), known, what)
+    except LifecycleError as error:
+        raise NonsenseError(str(error)) from None
+    return word.lower()
+
+
+def _must_have_value(row: Row) -> None:
+    if "value:" not in ACTIVITIES.get(row["type"], ""):
+        raise NonsenseError(f'"{row["type"]}" has no value to correct; correct it without one, and say it again.')
+    _must(row["value"] or "", "a value")
 
 
 def _because(reason: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Alert logs on the command line: which one is meant, which of its alerts count, seen from when.
 
-Enters: what was typed. Leaves: a history and its metrics, or a `UsageError` that says what to type instead. Layer: faces.
+Enters: what was typed. Leaves: a history and its metrics, or an error: of what was typed, or of the file. Layer: faces.
 """
 
 import os
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from tocsin.errors import MappingError, SourceError
 from tocsin.faces.options import Flag, UsageError
 
 if TYPE_CHECKING:
@@ -90,23 +91,36 @@ def is_log(place: str) -> bool:
 
 
 def open_history(options: LogOptions, zone: str = "UTC") -> "History":
-    """Return the history of the log, or of the file of alerts, at the time that was asked for, by the zone's clock."""
+    """Return the history of the log, or of the file of alerts, at the time that was asked for, by the zone's clock.
+
+    Raises:
+        SourceError: What was named is neither, or is not there.
+    """
     from tocsin.metrics import local_instant
 
     place = place_of(options)
     if is_log(place):
         from tocsin.alerts import Alerts
+        from tocsin.store import StoreError
 
-        with Alerts(place, create=False) as log:
-            history = log.history()
+        try:
+            with Alerts(place, create=False) as log:
+                history = log.history()
+        except StoreError as error:
+            raise SourceError(str(error)) from None
     else:
         if not Path(place).exists():
-            raise UsageError(
+            raise SourceError(
                 f"There is no alert log {place}. `tocsin alerts import` or `tocsin backtest --log` makes one."
             )
         from tocsin.sources.histories import read_history
 
-        history = read_history(place, options.map).history
+        try:
+            history = read_history(place, options.map).history
+        except (MappingError, SourceError) as error:
+            if options.map:
+                raise
+            raise SourceError(f"{place} is no alert log and no file of alerts: {error}") from None
     when = local_instant(options.as_of, zone, "--as-of")
     when = when or (history.seen_at if history.at is None else None)  # a log is looked at at a time
     return history if when is None else history.as_of(when)

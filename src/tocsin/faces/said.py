@@ -4,8 +4,11 @@ Enters: what was typed, or the environment says. Leaves: an open log, an actor, 
 type. Layer: faces.
 """
 
+import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -44,6 +47,37 @@ class SaidOptions:
 
 
 SAID = SaidOptions()
+_COMMANDS: Final = {
+    "work_started": "start",
+    "held": "hold",
+    "resumed": "resume",
+    "closed": "close",
+    "reopened": "reopen",
+    "suppressed": "suppress",
+    "unsuppressed": "unsuppress",
+    "merged": "merge",
+}
+_REFUSAL = re.compile(r'(?<=: )"\w+" is not possible\. Possible: [\w, ]+(?=, and what)')
+
+
+@contextlib.contextmanager
+def in_commands() -> Iterator[None]:
+    """Let an error of the log speak the command line's words, and tell what makes no sense from what is not possible now.
+
+    Raises:
+        UsageError: An unknown word, a time to come, and the like.
+        LifecycleError: A step that is not possible; the steps that are possible are named as commands.
+    """
+    from tocsin.alerts import NonsenseError
+    from tocsin.lifecycle import LifecycleError
+
+    try:
+        yield
+    except NonsenseError as error:
+        raise UsageError(str(error)) from None
+    except LifecycleError as error:
+        said = _REFUSAL.sub(lambda m: re.sub(r"\w+", lambda w: _COMMANDS.get(w[0], w[0]), m[0]), str(error))
+        raise LifecycleError(said) from None
 
 
 def open_log(where: str | None, *, create: bool = False) -> "Alerts":

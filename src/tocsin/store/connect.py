@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,8 @@ class Store:
     """A database with the tables of the log.
 
     where: a path, ``sqlite:///path``, or ``postgresql://user@host/database``. create: whether a log that is not there is
-    made. Passwords are best left to PGPASSFILE or PGPASSWORD; one in the URL is shown by no message.
+    made. A file that may not be written, or is in a folder that may not be, can be read. Passwords are best left to
+    PGPASSFILE or PGPASSWORD; one in the URL is shown by no message.
 
     Raises:
         StoreError: It cannot be opened, is no log, or was written by a newer program.
@@ -40,8 +42,10 @@ class Store:
     def __init__(self, where: str | os.PathLike[str], *, create: bool = True) -> None:
         self.url = _url(where)
         self.name = self.url.database or "" if self._is_sqlite else self.url.render_as_string(hide_password=True)
+        self._read_only = False
         if self._is_sqlite:
             _prepare_file(Path(self.name), create)
+            self._read_only = not (os.access(self.name, os.W_OK) and os.access(Path(self.name).parent, os.W_OK))
         self._engine = self._connect()
         try:
             self._bring_forward(create)
@@ -70,8 +74,11 @@ class Store:
     def _connect(self) -> Engine:
         try:
             if self._is_sqlite:
-                engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
-                sa.event.listen(engine, "connect", _sqlite_settings)
+                how: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+                if self._read_only:
+                    how = {"creator": lambda: _read_only_connection(Path(self.name))}
+                engine = sa.create_engine(self.url, **how)
+                sa.event.listen(engine, "connect", _SETTINGS[self._read_only])
                 sa.event.listen(engine, "begin", _sqlite_begin)
                 return engine
             return sa.create_engine(self.url, pool_pre_ping=True, connect_args={"application_name": "tocsin"})
@@ -88,6 +95,8 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give the transaction of the only writer; it is kept if the block ends well, and never happened if it does not."""
+        if self._read_only:
+            raise StoreError(f"{self.name}: nothing can be written: the file or its folder is read-only.")
         options = {"tocsin_writes": True}
         with self._told(), self._engine.connect().execution_options(**options) as connection, connection.begin():
             if not self._is_sqlite:
@@ -104,10 +113,12 @@ class Store:
         """Turn an error of the database into one of ours, without its query, its rows or a password."""
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            text = str(error.orig).strip()
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:  # the second: where a connection is being set up
+            text = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip()
             if self.url.password:
                 text = text.replace(str(self.url.password), "***")
+            if "file is not a database" in text:
+                raise StoreError(f"{self.name}: it is no alert log, nor any other database.") from None
             hint = " Another process has been writing for too long." if "lock" in text else ""
             raise StoreError(f"{self.name}: {text}.{hint}") from None
 
@@ -143,17 +154,39 @@ def _prepare_file(path: Path, create: bool) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _sqlite_settings(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where _sqlite_begin says, not where the driver guesses
+def _read_only_connection(path: Path) -> sqlite3.Connection:
+    """Connect without writing anything, not even beside the file.
+
+    A writer who is there has a file of his last rows beside it, which is read, too. Without one nobody writes, and the file
+    is read as it is: SQLite would otherwise want to make such a file.
+    """
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+    )
+
+
+def _sqlite_settings(connection: Any, record: Any) -> None:
+    _sqlite_reading(connection, record)
     for pragma in (
         "journal_mode = WAL",  # readers do not wait for the writer, nor he for them
         "synchronous = FULL",  # what triage said survives a power cut; an import syncs once, so it costs nothing there
-        f"busy_timeout = {BUSY_SECONDS * 1000}",
-        f"cache_size = -{_CACHE_KB}",
-        "threads = 2",  # indexes after a large import are sorted by two
         "recursive_triggers = ON",  # so that REPLACE is refused like the DELETE it is
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _sqlite_reading(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where _sqlite_begin says, not where the driver guesses
+    for pragma in (
+        f"busy_timeout = {BUSY_SECONDS * 1000}",
+        f"cache_size = -{_CACHE_KB}",
+        "threads = 2",  # indexes after a large import are sorted by two
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+_SETTINGS: Final = {False: _sqlite_settings, True: _sqlite_reading}
 
 
 def _sqlite_begin(connection: Connection) -> None:

@@ -25,7 +25,7 @@ from tocsin.faces.options import (
     gaps_of,
     load_detections,
 )
-from tocsin.faces.said import AlertId, AsJson, Log, open_log
+from tocsin.faces.said import AlertId, AsJson, Log, in_commands, open_log
 from tocsin.faces.terminal import Column, Trimmed, make_table, moment, new_console, number, numeric, safe, whole
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ _LISTED = [
     Column("created_at", "created", moment),
     Column("state", "state"),
     Column("severity_now", "severity", rank=2),
-    Column("rule_id", "rule", least=20),
-    Column("entity", "entity", least=16),
-    Column("verdict", "verdict", rank=4),
-    Column("assignee", "assignee", least=10, rank=3),
-    numeric("findings", "findings", rank=5),
-    Column("last_finding_at", "last finding", moment, rank=6),
-    numeric("peak_score", "peak", number, rank=7),
-    Column("title", "title", least=24, rank=8),
+    Column("title", "title", least=20, rank=1),
+    Column("entity", "entity", least=12),
+    Column("rule_id", "rule", least=12, rank=4),
+    Column("assignee", "assignee", least=8, rank=3),
+    Column("verdict", "verdict", rank=5),
+    numeric("findings", "findings", rank=6),
+    Column("last_finding_at", "last finding", moment, rank=7),
+    numeric("peak_score", "peak", number, rank=8),
 ]
 
 
@@ -76,7 +76,7 @@ def list_alerts(
     """List alerts as they stand now, those learnt last first."""
     if limit < 1:
         raise UsageError("--limit: at least one alert is shown.")
-    with open_log(log) as opened:
+    with open_log(log) as opened, in_commands():
         rows = opened.alerts(state=state, severity=severity, rule=rule, assignee=assignee, limit=limit)
     if json:
         export.print_json("alerts list", {"alerts": export.rows_of(rows)})
@@ -120,10 +120,10 @@ _FOUND = [
 _SAID = [
     Column("at", "when", moment),
     Column("type", "what", style="bold"),
-    Column("value", "", least=20),
-    Column("why", "why", least=20, rank=2),
-    Column("actor", "who", least=10),
-    Column("key", "key", rank=1),
+    Column("value", "", least=12),
+    Column("why", "why", least=16, rank=1),
+    Column("actor", "who", least=8),
+    Column("key", "key", _short),
 ]
 
 

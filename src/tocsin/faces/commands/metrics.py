@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from tocsin.errors import TocsinError
+from tocsin.errors import SourceError, TocsinError
 from tocsin.faces import export
 from tocsin.faces.answers import ANSWER, AnswerOptions, check, print_answer, write_answer
 from tocsin.faces.logs import LOG, SCOPE, LogOptions, ScopeOptions, open_metrics
@@ -45,6 +45,8 @@ def put(
     try:
         with spinner("reading the alert log"):
             answer = ask(open_metrics(log, scope))
+    except SourceError:
+        raise
     except TocsinError as error:
         raise UsageError(str(error)) from None
     write_answer(answer, options)

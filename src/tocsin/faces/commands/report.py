@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
-from tocsin.errors import TocsinError
+from tocsin.errors import SourceError, TocsinError
 from tocsin.faces import export
 from tocsin.faces.answers import show_tiles
 from tocsin.faces.commands.metrics import targets_of
@@ -55,6 +55,8 @@ def report(
     try:
         with spinner("reading the alert log"):
             made = weekly(open_history(log, zone), week, zone=zone, hours=hours, holidays=holidays, targets=aims)
+    except SourceError:
+        raise
     except TocsinError as error:
         raise UsageError(str(error)) from None
     tables = out / "tables"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tocsin.faces import export
 from tocsin.faces.options import instant
-from tocsin.faces.said import SAID, AlertId, Reason, SaidOptions, open_log, said
+from tocsin.faces.said import SAID, AlertId, Reason, SaidOptions, in_commands, open_log, said
 from tocsin.faces.terminal import new_console, safe
 
 if TYPE_CHECKING:
@@ -21,17 +21,24 @@ if TYPE_CHECKING:
 def _do(command: str, alert: str, options: SaidOptions, say: "Callable[[Alerts, dict[str, Any]], str]") -> int:
     """Say something about an alert, and tell how it stands then."""
     told = said(options)
-    with open_log(options.log) as log:
+    with open_log(options.log) as log, in_commands():
+        before = log.show(alert).activities["key"] if options.once else ()
         key = say(log, told)
         row = log.show(alert).current.row(0, named=True)
+    already = key in before
     if options.json:
         stands = {
             name: row[name] for name in ("alert_id", "state", "verdict", "assignee", "severity_now", "merged_into")
         }
-        export.print_json(f"alerts {command}", {"key": key, "alert": stands})
+        export.print_json(f"alerts {command}", {"key": key, "already": already, "alert": stands})
         return 0
     words = [safe(row["state"]), safe(row["verdict"])] + ([f"with {safe(row['assignee'])}"] if row["assignee"] else [])
-    new_console().print(Text.assemble((safe(row["alert_id"]), "bold"), f" {', '.join(words)}"), soft_wrap=True)
+    console = new_console()
+    console.print(Text.assemble((safe(row["alert_id"]), "bold"), f" {', '.join(words)}"), soft_wrap=True)
+    if already:
+        console.print(
+            f"{command} was already said under --once {safe(options.once)}: nothing was written", soft_wrap=True
+        )
     return 0
 
 
@@ -174,7 +181,9 @@ def comment(alert: AlertId, text: Annotated[str, Parameter(name="TEXT")], /, *, 
 
 def correct(
     alert: AlertId,
-    key: Annotated[str, Parameter(name="KEY", help="Of the activity, as `tocsin alerts show` prints it.")],
+    key: Annotated[
+        str, Parameter(name="KEY", help="Of the activity, as `tocsin alerts show` prints it, or the beginning of it.")
+    ],
     /,
     *,
     reason: Reason,
@@ -210,6 +219,6 @@ VERBS: Final[tuple[tuple[Callable[..., int], str], ...]] = (
     (unsuppress, "unsuppress 4f2a --reason 'not mended after all' --actor ann"),
     (merge, "merge 4f2a 91c0 --reason 'the same wave' --actor ann"),
     (comment, "comment 4f2a 'asked the user' --actor ann"),
-    (correct, "correct 4f2a 8a32cf568c454b132aaea6be3770beed --value true_positive --reason 'misread' --actor ann"),
+    (correct, "correct 4f2a 8a32cf568c45 --value true_positive --reason 'misread' --actor ann"),
 )
 """The commands, each with an example."""
