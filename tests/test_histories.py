@@ -469,6 +469,45 @@ def test_a_proposed_mapping_reads_the_file_it_was_proposed_for(tocsin, tmp_path:
     assert "2 of 2 rows" in done.out
 
 
+def test_an_import_says_what_it_did_not_use_and_what_it_could_not_read(tocsin, tmp_path: Path) -> None:
+    file, log, rejects = tmp_path / "g.csv", tmp_path / "g.db", tmp_path / "rejects.csv"
+    file.write_text(
+        "alert_id,created_at,first_action_at,closed_at,severity,status,title,verdict,assignee,room\n"
+        "a,2026-01-01T00:00:00Z,2026-01-01T01:00:00Z,2026-01-01T02:00:00Z,high,Closed,t,false_positive,ann,7\n"
+        "b,2026-01-01 00:00:00,,,low,Open,t,,bob,7\nc,\x1b[31msoon,,,low,Open,t,,bob,7\n"
+    )
+    done = tocsin("alerts", "import", file, "--log", log, "--rejects", rejects)
+    assert done.code == 0
+    assert "columns not used: room\n" in done.out
+    assert 'g.csv line 3, created_at: "2026-01-01 00:00:00": time without a zone' in done.out
+    assert "--zone" in done.out
+    assert "\x1b" not in done.out
+    assert pl.read_csv(rejects)["line"].to_list() == [3, 4]
+    again = json.loads(tocsin("alerts", "import", file, "--log", log, "--json").out)
+    assert again["ignored"] == ["room"]
+    assert [row["column"] for row in again["rejected"]] == ["created_at"] * 2
+    read = read_history(file)
+    assert [(at.hour, kind, value, who) for at, kind, value, who in told(read.history, "a")][:2] == [
+        (1, "assigned", "ann", "import"),
+        (1, "work_started", None, "human"),
+    ]
+
+
+def test_what_holds_no_alerts_is_refused_in_one_line_and_no_log_is_made(tocsin, tmp_path: Path) -> None:
+    log = tmp_path / "new.db"
+    for name, text, says in (
+        ("log.csv", "SQLite format 3\0", "--log"),
+        ("empty.csv", "", "is empty"),
+        ("header.csv", "alert_id,created_at,closed_at\n", "nothing below its header"),
+    ):
+        (tmp_path / name).write_text(text)
+        done = tocsin("alerts", "import", tmp_path / name, "--log", log)
+        assert done.code == 3
+        assert says in done.err
+        assert done.err.count("\n") == 1
+        assert not log.exists()
+
+
 def test_a_log_of_updates_is_recognised_as_one_when_a_mapping_is_proposed() -> None:
     rows = [
         {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tocsin.sources.files import Input
 
 _DOCUMENT_BYTES: Final = 256 << 20
+_SQLITE: Final = b"SQLite format 3\x00"
 _INSIDE: Final = ("value", "hits.hits", "data", "alerts", "incidents")
 """Where a JSON document that is one object keeps its list of rows."""
 
@@ -67,6 +68,11 @@ def read_rows(
             f"cannot read alerts from a {type(source).__name__}; give a path, folder, glob, URL, or a Polars or pandas table"
         )
     for item in files.resolve(source, format=format):
+        if files.first_bytes(item, len(_SQLITE)) == _SQLITE:
+            raise SourceError(
+                f"{item.name} is a database (SQLite), not a file of alerts. If it is an alert log, name it with --log,"
+                " or write its alerts into a file first: tocsin alerts export FILE.jsonl --what ocsf --log LOG"
+            )
         yield Rows(item.name, _parsed(item, separator))
 
 
@@ -79,6 +85,8 @@ def _parsed(source: Input, separator: str) -> Parsed:
     if source.format == "excel":
         return parquet.parsed(0, pl.read_excel(source.path))
     head = files.first_bytes(source, 4_096)
+    if not head.removeprefix(b"\xef\xbb\xbf").strip():
+        raise SourceError(f"{source.name} is empty: it holds no alerts.")
     if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SourceError(f"{source.name} is UTF-16 text. Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {source.name}")
     if source.format == "jsonl":
