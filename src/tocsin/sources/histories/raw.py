@@ -6,6 +6,7 @@ Enters: a path, folder, glob, URL, `-` or table. Leaves: one `Rows` a file. Laye
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +75,24 @@ def read_rows(
                 " or write its alerts into a file first: tocsin alerts export FILE.jsonl --what ocsf --log LOG"
             )
         yield Rows(item.name, _parsed(item, separator))
+
+
+def sniff(source: Any) -> tuple[str | None, str]:
+    """Return the format to say and the separator of a text file of alerts, judged by its first line; (None, ",") for all else."""
+    if not isinstance(source, str) and not hasattr(source, "__fspath__"):
+        return None, ","
+    text = str(source)
+    if text == "-" or "://" in text:  # these can be read once only
+        return None, ","
+    item = files.resolve(source)[0]
+    if item.format not in {"csv", "lines"} or item.separator is not None:
+        return None, ","
+    first = files.first_bytes(item, 65_536).split(b"\n", 1)[0].decode(errors="replace")
+    bare = re.sub(r'"[^"]*"', "", first)
+    best = max(",;\t|", key=bare.count)
+    if not bare.count(best):
+        return None, ","
+    return ("csv" if item.format == "lines" else None), best
 
 
 def _parsed(source: Input, separator: str) -> Parsed:
