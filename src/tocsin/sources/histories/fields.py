@@ -81,7 +81,7 @@ def fields_of(frame: pl.DataFrame) -> dict[str, str]:
     """Return what each field is taken for; a field is taken once, whole names before single words.
 
     >>> fields_of(pl.DataFrame({"Issue key": ["7"], "Alert owner": ["ann"], "Opened on": ["2026-01-05T09:00:00Z"]}))
-    {'assignee': 'Alert owner', 'external_id': 'Issue key', 'created_at': 'Opened on'}
+    {'external_id': 'Issue key', 'created_at': 'Opened on', 'assignee': 'Alert owner'}
     """
     names = {spelled(n): n for n in reversed(frame.columns)}
     clocks = {n for n in frame.columns if is_time(frame[n])}
