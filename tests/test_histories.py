@@ -469,6 +469,108 @@ def test_a_proposed_mapping_reads_the_file_it_was_proposed_for(tocsin, tmp_path:
     assert "2 of 2 rows" in done.out
 
 
+def test_a_desk_export_of_a_spreadsheet_is_proposed_whole(tocsin, tmp_path: Path) -> None:
+    file = tmp_path / "desk.csv"
+    file.write_text(
+        "\ufeffKey;Date opened;Date closed;Sev;Assigned analyst;Detection name;Source host;Disposition;Room\n"
+        "T-1;10/05/2026 9:00 AM;10/05/2026 1:30 PM;P1;ann;Odd logon;pc1;False Positive;7\n"
+        "T-2;10/25/2026 12:00 AM;;P3;;Odd logon;pc2;;7\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "desk.toml"
+    assert tocsin("map", "init", "--alerts", file, "--out", out).code == 0
+    assert 'separator = ";"' in out.read_text()
+    assert "# Columns not taken: Room." in out.read_text()
+    current = read_history(file, out).history.current
+    assert current.select("external_id", "created_at", "severity", "assignee", "title", "state", "verdict").rows() == [
+        ("T-1", datetime(2026, 10, 5, 9, tzinfo=UTC), "critical", "ann", "Odd logon", "closed", "false_positive"),
+        ("T-2", datetime(2026, 10, 25, tzinfo=UTC), "medium", None, "Odd logon", "new", "unjudged"),
+    ]
+    assert current["state_since"][0] == datetime(2026, 10, 5, 13, 30, tzinfo=UTC)
+    assert json.loads(current["observables"][0]) == [{"kind": "host", "role": None, "value": "pc1"}]
+
+
+@pytest.mark.parametrize(
+    ("dates", "read_as", "said"),
+    [
+        (("25/10/2026 09:00", "01/11/2026 10:00"), datetime(2026, 10, 25, 9, tzinfo=UTC), None),
+        (("5.10.2026 09:00:01", "6.10.2026 10:00:01"), datetime(2026, 10, 5, 9, 0, 1, tzinfo=UTC), "day before month is assumed"),
+        (("05/10/26 9:00PM", "06/10/26 9:00PM"), datetime(2026, 5, 10, 21, tzinfo=UTC), "month before day is assumed"),
+    ],
+)  # fmt: skip
+def test_the_order_of_day_and_month_is_told_by_the_dates_or_assumed_aloud(dates, read_as, said) -> None:
+    proposal = propose_history_mapping(pl.DataFrame({"ID": ["1", "2"], "Opened": dates}), name="desk")
+    assert proposal.imported.history.alerts["created_at"][0] == read_as
+    assert [said in note for note in proposal.notes if "Dates such as" in note] == ([True] if said else [])
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_exported_alerts_come_back_as_they_stood(tocsin, tmp_path: Path, ending: str) -> None:
+    file, log, out, other = (tmp_path / name for name in ("g.csv", "g.db", f"out.{ending}", "other.db"))
+    file.write_text(
+        "alert_id,created_at,first_action_at,closed_at,severity,status,title,verdict,assignee\n"
+        "a,2026-01-01T00:00:00Z,2026-01-01T01:00:00Z,2026-01-01T02:00:00Z,high,Closed,t,false_positive,ann\n"
+        "b,2026-01-01T03:00:00Z,2026-01-01T05:00:00Z,,low,On Hold,u,,bob\n"
+        "c,2026-01-02T03:00:00Z,,,low,New,u,,\n"
+    )
+    for arguments in (("import", file, "--log", log), ("export", out, "--log", log), ("import", out, "--log", other)):
+        assert tocsin("alerts", *arguments).code == 0
+    before, after = (read_history(file).history.current, read_history(out).history.current)
+    kept = ["created_at", "severity_now", "title", "state", "state_since", "verdict", "assignee", "is_test"]
+    assert after.select(kept).equals(before.select(kept))
+    assert after["external_id"].to_list() == before["alert_id"].to_list()
+    assert after["history"].unique().to_list() == ["summary"]
+
+
+def test_where_no_creation_time_is_found_there_is_a_line_to_complete(tocsin, tmp_path: Path) -> None:
+    file = tmp_path / "desk.csv"
+    file.write_text("Ticket\tWhen\tState\n1\tsoon\tOpen\n2\tlater\tOpen\n")
+    done = tocsin("map", "init", "--alerts", file)
+    assert done.code == 1
+    assert '# created_at = "..."  # one of: When' in done.out
+    assert "no field was found for created_at" in done.err
+    assert 'separator = "\\u0009"' in done.out
+
+
+def test_an_import_says_what_it_did_not_use_and_what_it_could_not_read(tocsin, tmp_path: Path) -> None:
+    file, log, rejects = tmp_path / "g.csv", tmp_path / "g.db", tmp_path / "rejects.csv"
+    file.write_text(
+        "alert_id,created_at,first_action_at,closed_at,severity,status,title,verdict,assignee,room\n"
+        "a,2026-01-01T00:00:00Z,2026-01-01T01:00:00Z,2026-01-01T02:00:00Z,high,Closed,t,false_positive,ann,7\n"
+        "b,2026-01-01 00:00:00,,,low,Open,t,,bob,7\nc,\x1b[31msoon,,,low,Open,t,,bob,7\n"
+    )
+    done = tocsin("alerts", "import", file, "--log", log, "--rejects", rejects)
+    assert done.code == 0
+    assert "columns not used: room\n" in done.out
+    assert 'g.csv line 3, created_at: "2026-01-01 00:00:00": time without a zone' in done.out
+    assert "--zone" in done.out
+    assert "\x1b" not in done.out
+    assert pl.read_csv(rejects)["line"].to_list() == [3, 4]
+    again = json.loads(tocsin("alerts", "import", file, "--log", log, "--json").out)
+    assert again["ignored"] == ["room"]
+    assert [row["column"] for row in again["rejected"]] == ["created_at"] * 2
+    read = read_history(file)
+    assert [(at.hour, kind, value, who) for at, kind, value, who in told(read.history, "a")][:2] == [
+        (1, "assigned", "ann", "import"),
+        (1, "work_started", None, "human"),
+    ]
+
+
+def test_what_holds_no_alerts_is_refused_in_one_line_and_no_log_is_made(tocsin, tmp_path: Path) -> None:
+    log = tmp_path / "new.db"
+    for name, text, says in (
+        ("log.csv", "SQLite format 3\0", "--log"),
+        ("empty.csv", "", "is empty"),
+        ("header.csv", "alert_id,created_at,closed_at\n", "nothing below its header"),
+    ):
+        (tmp_path / name).write_text(text)
+        done = tocsin("alerts", "import", tmp_path / name, "--log", log)
+        assert done.code == 3
+        assert says in done.err
+        assert done.err.count("\n") == 1
+        assert not log.exists()
+
+
 def test_a_log_of_updates_is_recognised_as_one_when_a_mapping_is_proposed() -> None:
     rows = [
         {

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from tocsin.errors import SourceError
 from tocsin.faces import export
 from tocsin.faces.options import UsageError, instant
 from tocsin.faces.said import AsJson, Log, open_log
 from tocsin.faces.terminal import new_console, safe, spinner, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tocsin.lifecycle import History
+    from tocsin.sources.histories import Imported
 
 IMPORT_EXAMPLES = (
     "Examples:\n  tocsin alerts import export.csv --map expel-metrics --log soc.db\n"
@@ -26,6 +30,7 @@ EXPORT_EXAMPLES = (
     "Examples:\n  tocsin alerts export alerts.csv --log soc.db\n"
     "  tocsin alerts export ocsf.jsonl --what ocsf --as-of 2026-11-01"
 )
+SHOWN_REJECTS = 5
 What = Literal["alerts", "activities", "findings", "journal", "ocsf"]
 
 
@@ -46,6 +51,10 @@ def import_alerts(
     name: Annotated[
         str | None, Parameter(help="What the source is called in the log. Default: as its mapping says.")
     ] = None,
+    rejects: Annotated[
+        Path | None,
+        Parameter(help="Write what could not be read to this file: .parquet, .jsonl or .csv.", metavar="FILE"),
+    ] = None,
     json: AsJson = False,
 ) -> int:
     """Write the alerts of another system down, and what happened to them. What is there already stays as it is.
@@ -56,13 +65,19 @@ def import_alerts(
 
     if not log:
         open_log(log)
+    export.check_target(rejects)
     with spinner(f"reading {source}"):
         found = read_history(source, mapping=mapping, zone=zone)
+    if not found.counts["read"]:
+        raise SourceError(f"{source} holds no alerts: there is nothing below its header.")
+    if rejects is not None:
+        export.write_frame(found.rejected, rejects)
     with open_log(log, create=True) as opened, spinner("writing"):
         added = opened.import_history(found.history, source=name)
     if json:
         counts = {"counts": dict(found.counts), "dropped": dict(found.dropped), "caveats": list(found.caveats)}
-        export.print_json("alerts import", {"added": asdict(added), **counts})
+        left = {"ignored": list(found.ignored), "rejected": found.rejected.head(SHOWN_REJECTS).to_dicts()}
+        export.print_json("alerts import", {"added": asdict(added), **counts, **left, "rejects": rejects})
         return 0
     console = new_console()
     console.print(
@@ -70,9 +85,29 @@ def import_alerts(
     )
     for reason, n in found.dropped.items():
         console.print(f"  {safe(reason)}: {whole(n)}")
-    for caveat in found.caveats:
-        console.print(f"  {safe(caveat, None)}")
+    for line in (*found.caveats, *_left_out(found, rejects)):
+        console.print(f"  {safe(line, None)}", soft_wrap=True)
     return 0
+
+
+def _left_out(found: "Imported", rejects: Path | None) -> "Iterator[str]":
+    """Yield what the log does not know now: columns nobody asked for, and values that could not be read."""
+    from tocsin.sources.times import NO_ZONE
+
+    if found.ignored:
+        yield f"columns not used: {', '.join(found.ignored)}"
+    rows = found.rejected
+    if not rows.height:
+        return
+    yield f"{whole(rows.height)} values or rows could not be read" + (f", written to {rejects}:" if rejects else ":")
+    for row in rows.head(SHOWN_REJECTS).iter_rows(named=True):
+        value = "nothing" if row["value"] is None else f'"{safe(row["value"], 60)}"'
+        place = f"{row['file']} line {row['line']}" + (f", {row['column']}" if row["column"] else "")
+        yield f"  {place}: {value}: {row['reason']}"
+    if rows.height > SHOWN_REJECTS and rejects is None:
+        yield "  ... all of them: --rejects FILE.csv"
+    if (rows["reason"] == NO_ZONE).any():
+        yield "If the times are local times, name their zone: --zone Europe/Berlin (or UTC)."
 
 
 def export_alerts(

@@ -63,15 +63,27 @@ def init(
         export.write_text(proposal.toml, out)
     if json:
         export.print_json("map init", {"file": out, **_values(proposal)})
-        return 0
+        return _verdict(proposal, alerts=alerts)
     if out is not None:
         console.print(f"Mapping written to {safe(out)}; use it with --map {safe(out)}")
         console.print("\n".join(_preview(proposal, console.width)))
-        return 0
+        return _verdict(proposal, alerts=alerts)
     console.print(safe_lines(proposal.toml), soft_wrap=True)
     for line in _preview(proposal, console.width - 2):
         console.print(f"# {line}".rstrip(), soft_wrap=True)
-    return 0
+    return _verdict(proposal, alerts=alerts)
+
+
+def _verdict(proposal: "MappingProposal", *, alerts: bool) -> int:
+    """Return 1, and say why on stderr, where the mapping cannot be used before somebody completes it."""
+    missing = [n for n in ("external_id", "created_at") if f'# {n} = "..."' in proposal.toml] if alerts else []
+    if not missing:
+        return 0
+    new_console(stderr=True).print(
+        f"tocsin: no field was found for {' and '.join(missing)}: complete the commented lines under [alert].",
+        soft_wrap=True,
+    )
+    return 1
 
 
 def _propose_events(sample: str, name: str | None, zone: str | None) -> "MappingProposal":

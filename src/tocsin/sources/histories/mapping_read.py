@@ -136,7 +136,7 @@ def shipped_histories() -> dict[str, HistoryMapping]:
     """Return the history mappings that come with the package, by name.
 
     >>> sorted(shipped_histories())
-    ['expel-metrics', 'generic-alerts', 'kibana-alerts', 'ocsf', 'sentinel-incidents', 'thehive-alerts', 'uci-incident-log']
+    ['expel-metrics', 'generic-alerts', 'kibana-alerts', 'ocsf', 'sentinel-incidents', 'thehive-alerts', 'tocsin-alerts', ...]
     """
     folder = resources.files("tocsin.sources.histories") / "mappings"
     texts = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".toml")}

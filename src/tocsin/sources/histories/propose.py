@@ -14,6 +14,7 @@ import polars as pl
 from tocsin.lifecycle.words import SEVERITIES, VERDICTS
 from tocsin.sources import files, times
 from tocsin.sources.histories.cleaning import CleaningRule
+from tocsin.sources.histories.fields import CLOCKS, fields_of, time_formats
 from tocsin.sources.histories.mapping import (
     ActivityRule,
     Cell,
@@ -23,8 +24,8 @@ from tocsin.sources.histories.mapping import (
     fold,
 )
 from tocsin.sources.histories.mapping_read import recognise_history
-from tocsin.sources.histories.raw import Rows, read_rows
-from tocsin.sources.histories.sheet import field_cell
+from tocsin.sources.histories.raw import Rows, read_rows, sniff
+from tocsin.sources.histories.sheet import cells_of, field_cell
 from tocsin.sources.mapping import ColumnRule
 
 if TYPE_CHECKING:
@@ -36,30 +37,6 @@ if TYPE_CHECKING:
 _SAMPLE_ROWS: Final = 50_000
 _MANY: Final = 40
 """A field of more different words than this is no status or severity."""
-
-_WORDS: Final = {
-    "external_id": ("alert id", "incident id", "case id", "ticket id", "incident number", "ticket number", "id", "uuid", "uid", "number",
-                    "key", "alert", "incident"),
-    "updated": ("updated at", "update time", "last modified time", "modified time", "sys updated at", "changed at", "updated", "modified"),
-    "created_at": ("created at", "created", "created time", "creation time", "create time", "opened at", "opened", "raised at",
-                   "detected at", "detection time", "insert at", "timestamp", "time", "date", "@timestamp"),
-    "assigned": ("assigned at", "first assigned at", "assignment time", "assigned time", "acknowledged at", "acknowledged"),
-    "work_started": ("started at", "work started at", "in progress at", "first action at", "investigated at", "triaged at", "responded at"),
-    "closed": ("closed at", "closed time", "close time", "closed", "resolved at", "resolved time", "resolved", "completed at"),
-    "reopened": ("reopened at",),
-    "severity": ("severity", "priority", "urgency", "level", "criticality"),
-    "status": ("status", "state", "stage", "workflow status", "incident state", "alert status"),
-    "assignee": ("assignee", "assigned to", "owner", "analyst", "assigned user", "handler"),
-    "verdict": ("verdict", "classification", "disposition", "resolution", "close reason", "closing reason", "outcome"),
-    "title": ("title", "name", "summary", "alert name", "subject", "short description", "description"),
-    "rule_id": ("rule id", "rule", "rule name", "detection", "detection id", "signature", "category"),
-    "vendor": ("vendor", "source", "product", "provider", "provider name", "module"),
-    "host": ("host", "hostname", "host name", "device", "computer", "machine"),
-    "user": ("user", "username", "user name", "account", "user id"),
-    "src_ip": ("src ip", "source ip", "ip", "ip address", "client ip"),
-    "dst_ip": ("dst ip", "destination ip", "dest ip"),
-}  # fmt: skip
-"""What a field is taken for, by the words of its name: the first that is there."""
 
 _STATES: Final = {
     "new": ("new", "open", "opened", "unassigned", "queued", "to do", "todo", "created", "pending triage"),
@@ -124,15 +101,19 @@ def propose_history_mapping(
     """
     from tocsin.sources.histories.read import import_rows
 
-    rows = [_head(part) for part in read_rows(sample)]
+    form, separator = sniff(sample)
+    rows = [_head(part) for part in read_rows(sample, format=form, separator=separator)]
     names = list(dict.fromkeys(n for part in rows for n in part.parsed.frame.columns))
     found = recognise_history(names)
     if found is not None:
         notes = [f"The fields are those of the shipped mapping {found.name!r}: it is used unless another is named."]
         mapping = found
+        if separator != ",":
+            mapping = replace(found, separator=separator, format=form)
     else:
         frame = pl.concat([part.parsed.frame for part in rows], how="diagonal_relaxed")
         mapping, notes = _guess(frame, name or (files.stem(rows[0].name) if rows else "alerts"), zone)
+        mapping = replace(mapping, separator=separator, format=form)
     complete = (
         mapping.shape != "ocsf" and mapping.cell("external_id") is not None and mapping.cell("created_at") is not None
     )
@@ -140,8 +121,22 @@ def propose_history_mapping(
     if imported is not None and not imported.counts["alerts"] and imported.counts["read"]:
         why = ", ".join(f"{rule} ({n:,})" for rule, n in imported.dropped.items())
         notes.append(f"No row of the sample becomes an alert as it stands: {why}.")
-    toml = "".join(f"# {' '.join(note.split())}\n" for note in notes) + mapping.to_toml()
+    used = {fold(f) for cell in cells_of(mapping) for f in cell.fields}
+    unused = [n for n in names if fold(n) not in used]
+    if unused and mapping.shape != "ocsf":
+        notes.append(f"Columns not taken: {', '.join(unused)}.")
+    toml = "".join(f"# {' '.join(note.split())}\n" for note in notes) + _with_blanks(mapping, unused)
     return HistoryProposal(mapping, toml, imported, tuple(notes))
+
+
+def _with_blanks(mapping: HistoryMapping, unused: list[str]) -> str:
+    """Return the mapping as text; where it lacks what it needs there is a line to complete, with the fields that are left."""
+    text = mapping.to_toml()
+    left = ", ".join(" ".join(n.split()) for n in unused) or "no field is left"
+    if mapping.shape == "ocsf":
+        return text
+    blanks = [f'# {c} = "..."  # one of: {left}\n' for c in ("external_id", "created_at") if mapping.cell(c) is None]
+    return text.replace("[alert]\n", "[alert]\n" + "".join(blanks), 1)
 
 
 def _head(rows: Rows) -> Rows:
@@ -151,13 +146,15 @@ def _head(rows: Rows) -> Rows:
 
 
 def _guess(frame: pl.DataFrame, name: str, zone: str | None) -> tuple[HistoryMapping, list[str]]:
-    taken = _fields(frame)
+    taken = fields_of(frame)
     notes = [
         f"No field was taken for {what}."
         for what in ("external_id", "created_at", "severity", "status")
         if what not in taken
     ]
     clock, zoned = _time_rules(frame, taken, zone, notes)
+    if "title" not in taken and "rule_id" in taken:
+        taken["title"] = taken["rule_id"]
     facts = ("external_id", "title", "rule_id", "vendor")
     alert = [(column, field_cell(taken[column], "text")) for column in facts if column in taken]
     if "created_at" in clock:
@@ -186,53 +183,20 @@ def _guess(frame: pl.DataFrame, name: str, zone: str | None) -> tuple[HistoryMap
     return mapping, notes
 
 
-def _fields(frame: pl.DataFrame) -> dict[str, str]:
-    """Return what each field is taken for; a field is taken once."""
-    spelled = {
-        re.sub(r"[\s_.-]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", n)).strip().casefold(): n
-        for n in reversed(frame.columns)
-    }
-    taken: dict[str, str] = {}
-    for what, words in _WORDS.items():
-        for word in words:
-            field = spelled.get(word)
-            if field is None or field in taken.values():
-                continue
-            if what in ("created_at", "updated", "assigned", "work_started", "closed", "reopened") and not _is_time(
-                frame[field]
-            ):
-                continue
-            taken[what] = field
-            break
-    if "created_at" not in taken:
-        left = (n for n in frame.columns if n not in taken.values() and _is_time(frame[n]))
-        first = next(left, None)
-        taken |= {} if first is None else {"created_at": first}
-    return taken
-
-
-def _is_time(values: pl.Series) -> bool:
-    present = values.drop_nulls().head(1_000)
-    present = present.filter(present.str.strip_chars() != "") if present.dtype == pl.String else present
-    if not len(present):
-        return False
-    missing = times.needs(present)
-    if missing == "unit":
-        return times.guess_unit(present) is not None
-    return 2 * times.parse_times(present, zone="UTC").null_count() <= len(present)
-
-
 def _time_rules(
     frame: pl.DataFrame, taken: dict[str, str], zone: str | None, notes: list[str]
 ) -> tuple[dict[str, Cell], str | None]:
     clock: dict[str, Cell] = {}
     zoned = zone
-    for what in ("created_at", "updated", "assigned", "work_started", "closed", "reopened"):
-        if what not in taken:
-            continue
-        missing = times.needs(frame[taken[what]])
-        unit = times.guess_unit(frame[taken[what]]) if missing == "unit" else None
-        clock[what] = Cell((ColumnRule("cell", (taken[what],), kind="time", unit=unit, on_invalid="null"),), ("",))  # type: ignore[arg-type]
+    formats, assumed = time_formats(frame, [taken[what] for what in CLOCKS if what in taken])
+    notes += [] if assumed is None else [assumed]
+    for what in (w for w in CLOCKS if w in taken):
+        field = taken[what]
+        form = formats.get(field)
+        missing = "zone" if form else times.needs(frame[field])
+        unit = times.guess_unit(frame[field]) if missing == "unit" else None
+        rule = ColumnRule("cell", (field,), kind="time", unit=unit, format=form, on_invalid="null")  # type: ignore[arg-type]
+        clock[what] = Cell((rule,), ("",))
         if missing == "zone" and zoned is None:
             zoned = "UTC"
             notes.append(

@@ -6,6 +6,7 @@ Enters: a path, folder, glob, URL, `-` or table. Leaves: one `Rows` a file. Laye
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tocsin.sources.files import Input
 
 _DOCUMENT_BYTES: Final = 256 << 20
+_SQLITE: Final = b"SQLite format 3\x00"
 _INSIDE: Final = ("value", "hits.hits", "data", "alerts", "incidents")
 """Where a JSON document that is one object keeps its list of rows."""
 
@@ -67,7 +69,30 @@ def read_rows(
             f"cannot read alerts from a {type(source).__name__}; give a path, folder, glob, URL, or a Polars or pandas table"
         )
     for item in files.resolve(source, format=format):
+        if files.first_bytes(item, len(_SQLITE)) == _SQLITE:
+            raise SourceError(
+                f"{item.name} is a database (SQLite), not a file of alerts. If it is an alert log, name it with --log,"
+                " or write its alerts into a file first: tocsin alerts export FILE.jsonl --what ocsf --log LOG"
+            )
         yield Rows(item.name, _parsed(item, separator))
+
+
+def sniff(source: Any) -> tuple[str | None, str]:
+    """Return the format to say and the separator of a text file of alerts, judged by its first line; (None, ",") for all else."""
+    if not isinstance(source, str) and not hasattr(source, "__fspath__"):
+        return None, ","
+    text = str(source)
+    if text == "-" or "://" in text:  # these can be read once only
+        return None, ","
+    item = files.resolve(source)[0]
+    if item.format not in {"csv", "lines"} or item.separator is not None:
+        return None, ","
+    first = files.first_bytes(item, 65_536).split(b"\n", 1)[0].decode(errors="replace")
+    bare = re.sub(r'"[^"]*"', "", first)
+    best = max(",;\t|", key=bare.count)
+    if not bare.count(best):
+        return None, ","
+    return ("csv" if item.format == "lines" else None), best
 
 
 def _parsed(source: Input, separator: str) -> Parsed:
@@ -79,6 +104,8 @@ def _parsed(source: Input, separator: str) -> Parsed:
     if source.format == "excel":
         return parquet.parsed(0, pl.read_excel(source.path))
     head = files.first_bytes(source, 4_096)
+    if not head.removeprefix(b"\xef\xbb\xbf").strip():
+        raise SourceError(f"{source.name} is empty: it holds no alerts.")
     if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SourceError(f"{source.name} is UTF-16 text. Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {source.name}")
     if source.format == "jsonl":

@@ -16,7 +16,7 @@ from tocsin.lifecycle import History
 from tocsin.sources.histories.alerts import activity_frame, alert_frame, settled, told_activities
 from tocsin.sources.histories.cleaning import choose
 from tocsin.sources.histories.mapping_read import load_history_mapping, recognise_history, shipped_histories
-from tocsin.sources.histories.raw import read_rows
+from tocsin.sources.histories.raw import read_rows, sniff
 from tocsin.sources.histories.sheet import judge, make_sheet
 from tocsin.sources.histories.updates import split_updates
 from tocsin.sources.mapping import as_instant, check_zone
@@ -103,13 +103,8 @@ def read_history(
         from tocsin.sources.histories import ocsf
 
         return ocsf.read_findings(source, chosen, cleaning=cleaning, **times)
-    files = list(
-        read_rows(
-            source,
-            format=None if chosen is None else chosen.format,
-            separator="," if chosen is None else chosen.separator,
-        )
-    )
+    form, separator = sniff(source) if chosen is None else (chosen.format, chosen.separator)
+    files = list(read_rows(source, format=form, separator=separator))
     if chosen is None:
         chosen = _recognised(files)
         if chosen.shape == "ocsf":
