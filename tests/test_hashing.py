@@ -14,6 +14,7 @@ import pytest
 from numba import njit
 
 from tocsin.hashing import EMPTY, content_digest, find, hash_column, hash_words, make_room, mix, new_table, put
+from tocsin.siphash import siphash_128
 
 KEY = bytes(range(16))
 VECTORS = {
@@ -21,45 +22,6 @@ VECTORS = {
     1: "da87c1d86b99af44347659119b22fc45",
     15: "5493e99933b0a8117e08ec0f97cfc3d9",
 }
-WORD = (1 << 64) - 1
-
-
-def _rotated(x: int, bits: int) -> int:
-    return ((x << bits) | (x >> (64 - bits))) & WORD
-
-
-def _mixed(v: list[int], rounds: int) -> None:
-    for _ in range(rounds):
-        v[0] = (v[0] + v[1]) & WORD
-        v[2] = (v[2] + v[3]) & WORD
-        v[1] = _rotated(v[1], 13) ^ v[0]
-        v[3] = _rotated(v[3], 16) ^ v[2]
-        v[0] = _rotated(v[0], 32)
-        v[2] = (v[2] + v[1]) & WORD
-        v[0] = (v[0] + v[3]) & WORD
-        v[1] = _rotated(v[1], 17) ^ v[2]
-        v[3] = _rotated(v[3], 21) ^ v[0]
-        v[2] = _rotated(v[2], 32)
-
-
-def siphash_128(message: bytes, key: bytes) -> bytes:
-    """SipHash-2-4 with 128 bits of output, as the paper writes it."""
-    k = [int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")]
-    start = b"somepseudorandomlygeneratedbytes"
-    v = [int.from_bytes(start[i : i + 8], "big") ^ k[i // 8 % 2] for i in range(0, 32, 8)]
-    v[1] ^= 0xEE
-    padded = message + bytes(-(len(message) + 1) % 8) + bytes([len(message) & 255])
-    for i in range(0, len(padded), 8):
-        m = int.from_bytes(padded[i : i + 8], "little")
-        v[3] ^= m
-        _mixed(v, 2)
-        v[0] ^= m
-    v[2] ^= 0xEE
-    _mixed(v, 4)
-    out = v[0] ^ v[1] ^ v[2] ^ v[3]
-    v[1] ^= 0xDD
-    _mixed(v, 4)
-    return out.to_bytes(8, "little") + (v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little")
 
 
 def hashed(values: list[str | None], key: bytes = KEY) -> list[bytes]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.lifecycle import STATES, TRANSITIONS, VERDICTS, History, LifecycleError, check_transition, fit_frame
+from tocsin.lifecycle.frames import FEW, digest
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -157,6 +158,13 @@ def test_saying_the_same_again_has_the_same_key_and_anything_else_another() -> N
     keys = fit_frame(pl.DataFrame(others, schema=schema), "activity")["key"]
     assert keys[0] == keys[1]
     assert keys.n_unique() == 5
+
+
+def test_few_rows_have_the_keys_that_they_have_among_many() -> None:
+    texts = pl.DataFrame({"a": [f"{i}ä\u202e" * (i % 7) if i % 5 else None for i in range(3 * FEW)]})
+    many = digest([pl.col("a")], texts)
+    for start in range(0, 3 * FEW, FEW):
+        assert digest([pl.col("a")], texts[start : start + FEW]).equals(many[start : start + FEW])
 
 
 def test_frames_that_lack_a_column_or_have_a_stranger_are_refused_by_name() -> None:

@@ -13,14 +13,16 @@ import polars as pl
 import pyarrow as pa
 
 from tocsin.errors import did_you_mean
-from tocsin.hashing import hash_column
 from tocsin.lifecycle.words import LifecycleError
+from tocsin.siphash import siphash_128
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TIME: Final = pl.Datetime("us", "UTC")
 _PUBLIC_KEY: Final = bytes(16)
+FEW: Final = 64
+"""Rows that are hashed without the compiled hash."""
 
 ALERT: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -141,6 +143,10 @@ def digest(parts: Sequence[pl.Expr], frame: pl.DataFrame) -> pl.Series:
     """
     told = [pl.when(p.is_null()).then(pl.lit("\x00")).otherwise(p.cast(pl.String).fill_null("")) for p in parts]
     text = frame.select(pl.concat_str(told, separator="\x1f").alias("text"))["text"]
+    if len(text) <= FEW:
+        return pl.Series([siphash_128(t.encode(), _PUBLIC_KEY).hex() for t in text], dtype=pl.String)
+    from tocsin.hashing import hash_column  # loads a compiler, which few rows can do without
+
     hashes = pa.py_buffer(hash_column(text, _PUBLIC_KEY))
     words = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(text), [None, hashes])
     return pl.Series(pl.from_arrow(words)).cast(pl.Binary).bin.encode("hex")
