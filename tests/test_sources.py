@@ -364,3 +364,11 @@ def test_a_column_of_many_values_is_described_within_bounds() -> None:
         assert value == pytest.approx(values.quantile(q, "linear"), rel=0.01)
     assert x.histogram["count"].sum() == n
     assert description.columns["user_id"].top.row(0) == ("boss", 5_000)
+
+
+def test_an_integer_that_no_type_holds_is_text_and_its_row_stays(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    huge = -(2**127) - 1
+    path.write_text(f'{{"timestamp": "2026-01-01T00:00:00Z", "n": {huge}}}\n')
+    events = read(path)
+    assert events.frame().collect()["n"].to_list() == [str(huge)]

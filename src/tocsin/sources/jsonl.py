@@ -210,7 +210,7 @@ def _text_column(
                 values[row] = None
     try:
         return pl.Series(name, values, dtype=pl.String, strict=True)
-    except TypeError:
+    except (TypeError, OverflowError):  # the latter of integers that no integer type holds
         return pl.Series(name, [spell(v) for v in values], dtype=pl.String)
 
 
