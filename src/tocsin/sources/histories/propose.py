@@ -27,6 +27,7 @@ from tocsin.sources.histories.mapping_read import recognise_history
 from tocsin.sources.histories.raw import Rows, read_rows, sniff
 from tocsin.sources.histories.sheet import cells_of, field_cell
 from tocsin.sources.mapping import ColumnRule
+from tocsin.text import escape_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,18 +126,23 @@ def propose_history_mapping(
     unused = [n for n in names if fold(n) not in used]
     if unused and mapping.shape != "ocsf":
         notes.append(f"Columns not taken: {', '.join(unused)}.")
-    toml = "".join(f"# {' '.join(note.split())}\n" for note in notes) + _with_blanks(mapping, unused)
+    toml = "".join(f"# {_comment(note)}\n" for note in notes) + _with_blanks(mapping, unused)
     return HistoryProposal(mapping, toml, imported, tuple(notes))
 
 
 def _with_blanks(mapping: HistoryMapping, unused: list[str]) -> str:
     """Return the mapping as text; where it lacks what it needs there is a line to complete, with the fields that are left."""
     text = mapping.to_toml()
-    left = ", ".join(" ".join(n.split()) for n in unused) or "no field is left"
+    left = ", ".join(_comment(n) for n in unused) or "no field is left"
     if mapping.shape == "ocsf":
         return text
     blanks = [f'# {c} = "..."  # one of: {left}\n' for c in ("external_id", "created_at") if mapping.cell(c) is None]
     return text.replace("[alert]\n", "[alert]\n" + "".join(blanks), 1)
+
+
+def _comment(text: str) -> str:
+    """Return text as a TOML comment can hold it: one line, controls written out."""
+    return escape_terminal(" ".join(text.split()))
 
 
 def _head(rows: Rows) -> Rows:
