@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.errors import MappingError, SourceError
-from tocsin.lifecycle import LifecycleError
+from tocsin.metrics import MetricError, of
 from tocsin.sources.histories import (
     BUILT_IN,
     load_history_mapping,
@@ -228,9 +228,11 @@ def test_an_export_whose_span_is_known_says_that_its_feed_delivered() -> None:
 
 def test_a_metric_that_needs_each_activity_refuses_a_summary_with_the_reason() -> None:
     history = expel(expel_row()).history
-    history.needs("summary", "time to close")
-    with pytest.raises(LifecycleError, match=r"hand-overs needs each activity .* 1 of 1 alerts \(expel\)"):
-        history.needs("full", "hand-overs")
+    assert of(history).response(clock="first-close").n == 1
+    with pytest.raises(
+        MetricError, match="sentinel-triage needs every activity; this history holds only first and last"
+    ):
+        of(history).response(clock="sentinel-triage")
 
 
 # ---- an audit log

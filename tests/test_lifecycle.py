@@ -160,6 +160,14 @@ def test_saying_the_same_again_has_the_same_key_and_anything_else_another() -> N
     assert keys.n_unique() == 5
 
 
+def test_a_time_without_a_zone_or_that_is_none_is_refused_in_words() -> None:
+    history = History.of(pl.DataFrame({"alert_id": ["a"], "created_at": [START]}))
+    for cut in (history.as_of, history.as_known_at):
+        for wrong in ("2026-05-01", datetime(2026, 5, 1)):
+            with pytest.raises(LifecycleError, match="no time with a zone"):
+                cut(wrong)
+
+
 def test_few_rows_have_the_keys_that_they_have_among_many() -> None:
     texts = pl.DataFrame({"a": [f"{i}ä\u202e" * (i % 7) if i % 5 else None for i in range(3 * FEW)]})
     many = digest([pl.col("a")], texts)

@@ -17,6 +17,7 @@ from tocsin.alerts.reading import caveat_rows, load, newest_first, resolve
 from tocsin.alerts.triage import Triage, word_of
 from tocsin.lifecycle import JOURNAL_KINDS, History, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import TIME
+from tocsin.lifecycle.history import check_time
 from tocsin.lifecycle.words import SEVERITIES, STATES, check_word
 from tocsin.store import Store, append, read
 from tocsin.store.rows import among
@@ -242,11 +243,13 @@ class Alerts(Triage):
 
     def as_of(self, when: datetime) -> History:
         """Return the history as it truly was at a time: what had happened by then, whenever it was learnt."""
+        check_time(when)
         with self._store.reading() as connection:
             return load(connection, happened_by=when).as_of(when)
 
     def as_known_at(self, when: datetime) -> History:
         """Return the history as it was known at a time: what had happened and had been written down by then."""
+        check_time(when)
         with self._store.reading() as connection:
             return load(connection, happened_by=when, recorded_by=when).as_of(when)
 

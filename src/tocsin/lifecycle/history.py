@@ -7,17 +7,17 @@ first and last finding. Layer: lifecycle.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tocsin.lifecycle.frames import TIME, empty_history, fit_frame
-from tocsin.lifecycle.words import ACTIVITIES, ACTOR_KINDS, TRANSITIONS, LifecycleError, check_word
+from tocsin.lifecycle.words import ACTIVITIES, ACTOR_KINDS, TRANSITIONS, LifecycleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 HAPPENED = {"alerts": "created_at", "activities": "at", "findings": "time", "journal": "at"}
 """The column of each frame that says when it happened."""
@@ -75,11 +75,13 @@ class History:
 
     def as_of(self, when: datetime) -> History:
         """Return the history as it truly was at a time: what happened until then, whenever it was learnt."""
+        check_time(when)
         kept = {frame: getattr(self, frame).filter(pl.col(column) <= when) for frame, column in HAPPENED.items()}
         return self._cut(when, kept)
 
     def as_known_at(self, when: datetime) -> History:
         """Return the history as it was known at a time: what had happened and had been recorded by then."""
+        check_time(when)
         kept = {
             frame: getattr(self, frame).filter(
                 (pl.col(column) <= when) & (pl.col("recorded_at").fill_null(pl.col(column)) <= when)
@@ -93,28 +95,6 @@ class History:
             pl.when(pl.col("until") > when).then(pl.lit(when, TIME)).otherwise(pl.col("until")).alias("until")
         )
         return History(kept["alerts"], kept["activities"], kept["findings"], ended, when, self.caveats)
-
-    def needs(self, history: str, metric: str) -> None:
-        """Refuse a metric that needs each activity where only first and last times are known.
-
-        Raises:
-            LifecycleError: ``history`` is "full" and some alerts have a summary only; the message says how many, of which source.
-
-        >>> from datetime import UTC, datetime
-        >>> alerts = pl.DataFrame({"alert_id": ["a"], "created_at": [datetime(2026, 1, 5, tzinfo=UTC)], "history": ["summary"]})
-        >>> History.of(alerts).needs("full", "time waited by hand-over")
-        Traceback (most recent call last):
-        ...
-        tocsin.lifecycle.words.LifecycleError: time waited by hand-over needs each activity of an alert; of 1 of 1 alerts (import) ...
-        """
-        check_word(history, ("full", "summary"), "kind of history")
-        short = self.alerts.filter(pl.col("history") != "full")
-        if history == "full" and short.height:
-            sources = ", ".join(short["source"].unique().sort().to_list())
-            raise LifecycleError(
-                f"{metric} needs each activity of an alert; of {short.height:,} of {self.alerts.height:,} alerts ({sources})"
-                " only first and last times are known. Leave them out, or import the updates themselves."
-            )
 
     @cached_property
     def events(self) -> pl.DataFrame:
@@ -216,6 +196,19 @@ class History:
     def observables(self) -> pl.DataFrame:
         """The `mentions`, each once an alert."""
         return self.mentions.unique(maintain_order=True)
+
+
+def check_time(when: object) -> None:
+    """Refuse what is no time with a zone.
+
+    >>> check_time("2026-05-01")
+    Traceback (most recent call last):
+    ...
+    tocsin.lifecycle.words.LifecycleError: '2026-05-01' is no time with a zone; write datetime(2026, 5, 1, tzinfo=UTC).
+    """
+    if not isinstance(when, datetime) or when.tzinfo is None:
+        told = when.isoformat() if isinstance(when, datetime) else repr(when)
+        raise LifecycleError(f"{told} is no time with a zone; write datetime(2026, 5, 1, tzinfo=UTC).")
 
 
 def _each(told: pl.LazyFrame) -> pl.LazyFrame:
