@@ -33,6 +33,10 @@ class RuleError(TocsinError):
     """A detection or rule file is wrong. The message starts with ``file:line`` where it is known."""
 
 
+class SettingsError(TocsinError):
+    """Settings of a running engine are wrong. The message names the file and the place in it."""
+
+
 class StateError(TocsinError):
     """Saved engine state cannot be used: damaged, of another format version, or of other rules."""
 
