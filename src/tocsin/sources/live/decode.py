@@ -323,9 +323,9 @@ def _stamped(frame: pl.DataFrame, piece: Piece, received_at: datetime, *, scope:
     partition = pl.Series("partition", [place]).new_from_index(0, height)
     stamps = [received if own.null_count() == height else own.zip_with(own.is_not_null(), received)]
     own = frame["partition"]
-    stamps.append(
-        partition if own.null_count() == height else (f"{place}/" + own).zip_with(own.is_not_null(), partition)
-    )
+    if own.null_count() < height:
+        partition = (partition + "/" + own).zip_with(own.is_not_null(), partition)
+    stamps.append(partition)
     if scope:
         stamps.append(pl.Series("source", [span.source]).new_from_index(0, height))
     return frame.with_columns(stamps)
