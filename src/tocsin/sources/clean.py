@@ -19,7 +19,7 @@ from tocsin.sources.mapping import ColumnRule
 from tocsin.sources.times import why_unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from datetime import datetime
 
 MAX_FIELD_BYTES: Final = 65_536
@@ -52,19 +52,22 @@ class Parsed:
 
 @dataclass(slots=True)
 class Rejects:
-    """What was rejected: exact counts, and the first `MAX_REJECTS_KEPT` records.
+    """What was rejected: exact counts, and the first `most` records.
 
     A record with ``kept`` true is a cell: its row was accepted without the value.
     """
 
     rows: int = 0
     cells: int = 0
+    most: int = MAX_REJECTS_KEPT
     reasons: Counter[str] = field(default_factory=Counter)
     _frames: list[pl.DataFrame] = field(default_factory=list)
     _kept_records: int = 0
 
-    def add(self, file: str, records: Iterable[tuple[int, str, str | None, str]], *, kept: bool) -> None:
+    def add(self, file: str, records: Sequence[tuple[int, str, str | None, str]], *, kept: bool) -> None:
         """Record (line, column, value, reason) tuples; does not count rows, see `rows` and `cells`."""
+        if not records:
+            return
         frame = pl.DataFrame(
             [(file, line, column, clip(value), reason, kept) for line, column, value, reason in records],
             schema=REJECTED_SCHEMA,
@@ -76,7 +79,7 @@ class Rejects:
         """Record a frame with the columns of `REJECTED_SCHEMA`."""
         for reason, count in frame.group_by("reason").len().iter_rows():
             self.reasons[reason] += count
-        room = MAX_REJECTS_KEPT - self._kept_records
+        room = self.most - self._kept_records
         if room > 0 and len(frame):
             self._frames.append(frame.head(room))
             self._kept_records += min(room, len(frame))

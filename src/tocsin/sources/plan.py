@@ -16,6 +16,8 @@ from tocsin.sources.clean import Output, Plan
 from tocsin.sources.mapping import ColumnRule, Mapping, check_zone
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import polars as pl
 
 DEFAULT_EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
@@ -34,7 +36,7 @@ def raw_kinds(mapping: Mapping, sampled: dict[str, str]) -> dict[str, str]:
         if not rules and name in STANDARD:
             rules = [ColumnRule(name)]
         if rules:
-            wanted = {_raw_kind(rule) for rule in rules}
+            wanted = {raw_kind(rule) for rule in rules}
             kinds[name] = wanted.pop() if len(wanted) == 1 else "text"
     return kinds
 
@@ -52,7 +54,8 @@ def source_of(rule: ColumnRule, present: dict[str, str]) -> str | None:
     return next((c for c in candidates if c in present), candidates[0])
 
 
-def _raw_kind(rule: ColumnRule) -> str:
+def raw_kind(rule: ColumnRule) -> str:
+    """Return the kind a source field is read as for a rule: what the rule has yet to work on stays text."""
     kind = rule.resolved_kind
     if kind == "list":
         return "text" if rule.split else "list"
@@ -71,6 +74,7 @@ def make_plan(
     year: int | None = None,
     earliest: datetime | None = None,
     latest: datetime | None = None,
+    wanted: Collection[str] = (),
 ) -> Plan:
     """Return the plan for a source.
 
@@ -85,6 +89,8 @@ def make_plan(
         year: Overrides the mapping's.
         earliest: Overrides the mapping's.
         latest: Overrides the mapping's.
+        wanted: Standard columns that are made, null, even where neither mapping nor sample has them: a stream of several
+            kinds of events may show them later.
 
     Raises:
         MappingError: No time column, a rule for a field that is not there, or times that need a zone, unit or year.
@@ -103,6 +109,8 @@ def make_plan(
     names = {o.rule.name for o in outputs}
     if "attachments" in names and "nr_attachments" not in names:
         outputs.append(Output(ColumnRule("nr_attachments", count_of="attachments"), None, "int", declared=True))
+    names = {o.rule.name for o in outputs}
+    outputs += [_awaited(mapping, column) for column in STANDARD if column in wanted and column not in names]
     plan = Plan(
         name=name,
         outputs=_ordered(outputs),
@@ -114,6 +122,11 @@ def make_plan(
     )
     _check_time_column(plan, sampled, sample)
     return plan
+
+
+def _awaited(mapping: Mapping, column: str) -> Output:
+    """Return the output for a standard column of which the source has shown nothing yet."""
+    return Output(mapping.rule(column) or ColumnRule(column), column, STANDARD[column].kind, declared=True)
 
 
 def _ruled(mapping: Mapping, sampled: dict[str, str], *, fixed: bool) -> list[Output]:

@@ -172,7 +172,7 @@ class TextReader:
         samples = [self._sample(i) for i in self._inputs[:_SAMPLE_FILES]]
         names = list(dict.fromkeys(name for _, kinds in samples for name in kinds))
         mapping, recognised = _mapping_for(names, options)
-        sampled = {n: _merge([kinds[n] for _, kinds in samples if n in kinds]) for n in names}
+        sampled = {n: merge_kinds([kinds[n] for _, kinds in samples if n in kinds]) for n in names}
         frame = pl.concat([f for f, _ in samples], how="diagonal_relaxed")
         name = options.name or mapping.name or self._name
         plan = _plan(mapping, sampled, frame, name, options, fixed=all(i.format == "csv" for i in self._inputs))
@@ -189,7 +189,7 @@ class TextReader:
     def _sample(self, source: Input) -> tuple[pl.DataFrame, dict[str, str]]:
         if source.format == "parquet":
             frame = next((f for _, f in parquet.slices(source.path, rows=_SAMPLE_ROWS)), pl.DataFrame())
-            return frame, {n: _kind_of_dtype(d) for n, d in frame.schema.items()}
+            return frame, {n: kind_of_dtype(d) for n, d in frame.schema.items()}
         return records.sample(source, self._options.mapping or Mapping())
 
     def _chunks(self, source: Input, fields: Fields, mapping: Mapping) -> Iterator[list[Parsed]]:
@@ -199,10 +199,10 @@ class TextReader:
             yield from records.records(source, fields, mapping, chunk_bytes=self._options.chunk_bytes)
 
 
-def _merge(kinds: list[str]) -> str:
+def merge_kinds(kinds: list[str]) -> str:
     """Return the kind for a field that files show as these kinds: one for all, numbers as float, else text.
 
-    >>> _merge(["int", "int"]), _merge(["int", "float"]), _merge(["int", "bool"])
+    >>> merge_kinds(["int", "int"]), merge_kinds(["int", "float"]), merge_kinds(["int", "bool"])
     ('int', 'float', 'text')
     """
     if len(set(kinds)) == 1:
@@ -210,7 +210,8 @@ def _merge(kinds: list[str]) -> str:
     return "float" if set(kinds) == {"int", "float"} else "text"
 
 
-def _kind_of_dtype(dtype: pl.DataType) -> str:
+def kind_of_dtype(dtype: pl.DataType) -> str:
+    """Return the kind of a typed column, for a source that has it as text elsewhere."""
     if dtype.is_integer():
         return "int"
     if dtype.is_float():

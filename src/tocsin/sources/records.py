@@ -43,13 +43,7 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
     if len(head) == SAMPLE_BYTES:
         head = head[: head.rfind(b"\n") + 1] or head
     if source.format == "jsonl":
-        records = [
-            r for line in head.split(b"\n") if line.strip() and isinstance(r := jsonl.parse_line(line.strip()), dict)
-        ]
-        names = dict.fromkeys(name for record in records for name in record)
-        kinds = {name: jsonl.kind_of(record.get(name) for record in records) for name in names}
-        frame, _ = jsonl.columns_of(records, kinds, frozenset())
-        return frame, kinds
+        return sample_lines(head)
     if source.format == "csv":
         separator = separator_of(source, mapping)
         header = delimited.read_header(head, separator)
@@ -63,6 +57,15 @@ def sample(source: Input, mapping: Mapping) -> tuple[pl.DataFrame, dict[str, str
         f"{source.name}: its format cannot be told. Say it with format= (jsonl, csv, parquet), or give a mapping with [[patterns]]"
         ' for log lines, such as mapping="postfix".'
     )
+
+
+def sample_lines(head: bytes) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return the JSON lines in the beginning of a source as text, and the kinds its fields seem to have."""
+    found = [r for line in head.split(b"\n") if line.strip() and isinstance(r := jsonl.parse_line(line.strip()), dict)]
+    names = dict.fromkeys(name for record in found for name in record)
+    kinds = {name: jsonl.kind_of(record.get(name) for record in found) for name in names}
+    frame, _ = jsonl.columns_of(found, kinds, frozenset())
+    return frame, kinds
 
 
 def records(

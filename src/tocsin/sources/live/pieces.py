@@ -49,6 +49,7 @@ class Piece:
         first_line: The number of the first line of ``data``; those after it follow, unless ``numbers`` says otherwise.
         numbers: The number of each line of ``data`` (Kafka: its offset), or None where they follow each other.
         parsed: The records where the source reads their format itself (CSV, Parquet, log lines), numbered; else None.
+        format: Which format that is (jsonl, csv, parquet, lines): what kinds its fields have is told from it.
         faults: Records that are none: number, the bytes (or as many of them as were kept), why.
         received_at: When the records were received, where the source wrote that down (aware); None: when they are read.
         rows: How many records there are, faults included; an estimate is not enough, batches are bounded by it.
@@ -60,6 +61,7 @@ class Piece:
     first_line: int = 1
     numbers: tuple[int, ...] | None = None
     parsed: tuple[Parsed, ...] | None = None
+    format: str = "jsonl"
     faults: tuple[tuple[int, bytes, str], ...] = ()
     received_at: datetime | None = None
     rows: int = 0
