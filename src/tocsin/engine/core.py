@@ -28,7 +28,7 @@ from tocsin.engine.slots import Slots
 from tocsin.engine.workers import beside, make_and_use
 from tocsin.expressions import digest, own_text
 from tocsin.hashing import content_digest, hash_words
-from tocsin.kernels.arrival import FATES, LATE, OK
+from tocsin.kernels.arrival import DUPLICATE, FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
 from tocsin.references import References
 from tocsin.running import Rows, WindowState
@@ -59,13 +59,18 @@ class State:
 
 @dataclass
 class Output:
-    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them."""
+    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them.
+
+    aside: the events of the batch that are late, conflict or future (``row`` in the batch as it was given, ``event_id``,
+    ``fate``), or None where there are none.
+    """
 
     findings: pl.DataFrame
     peaks: pl.DataFrame
     fates: pl.DataFrame | None = None
     trace: pl.DataFrame | None = None
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
+    aside: pl.DataFrame | None = None
 
 
 class _Gathered:
@@ -213,7 +218,9 @@ class Engine:
             self._release(state, released, gathered)
         gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
-        return state, gathered.output(fates, trace=self.trace)
+        output = gathered.output(fates, trace=self.trace)
+        output.aside = _aside(frame["event_id"], fate)
+        return state, output
 
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
@@ -328,6 +335,15 @@ class Engine:
             ]
             made += [rows.frame[name].alias(f"{planned.detection.id}{name}") for name in planned.contexts]
         return pl.DataFrame(made)
+
+
+def _aside(ids: pl.Series, fate: Any) -> pl.DataFrame | None:
+    """Return the events that somebody may ask about: neither scored in their order nor plain repetitions."""
+    row = np.flatnonzero((fate != OK) & (fate != DUPLICATE))
+    if not row.size:
+        return None
+    rows = pl.Series("row", row, pl.UInt32)
+    return pl.DataFrame([rows, ids.gather(rows), pl.Series("fate", [FATES[f] for f in fate[row].tolist()])])
 
 
 def _without_context(frame: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:
