@@ -21,6 +21,7 @@ import polars as pl
 from tocsin.calendars import duration_us
 from tocsin.detection import LOOKED_UP, Detection
 from tocsin.engine import findings as fnd
+from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
@@ -136,7 +137,7 @@ class Engine:
         keep_scores: bool = False,
         report_from: int | None = None,
     ) -> None:
-        self.detections = tuple(detections)
+        self.detections, self.types = tuple(detections), dict(columns)
         self.refs = References() if refs is None else refs
         self.key, self.trace, self.keep_scores = key, trace, keep_scores
         self.report_from = int(NEVER) if report_from is None else report_from
@@ -171,6 +172,35 @@ class Engine:
             dict.fromkeys(FATES, 0),
             self.rules,
         )
+
+    def adopt(self, old: Engine, state: State) -> State:
+        """Return the state for these rules, with everything that still means the same in a state of the ``old`` engine.
+
+        Clocks, ids, waiting events and counts go on; so do entities, measures that both engines run, and what a detection
+        of the same version fired and tallied. A calendar measure whose fits changed keeps its counts and as much history
+        as it held. So a rule that did not change scores as if there had been no change. What is new begins empty: a
+        new population, for one, is undefined (events are unscored: no_history) until the next boundary.
+
+        Events that wait were prepared by the old engine. Columns that it did not keep for them are null, and entities
+        of a kind that it did not know are none: for the new rules those events count as no_entity. Repeated ids are known,
+        but where other columns are read now, not whether they were repeated with other content.
+
+        ``state`` is used up, like that of a step. A batch that the old engine prepared has to be prepared anew.
+
+        Raises:
+            StateError: The old engine has another lateness, horizon, skew or key.
+        """
+        return adopt(self, old, state)
+
+    def form(self, state: State, beside: Iterable[str] = ()) -> pl.DataFrame:
+        """Return the frame in which events wait, without rows; ``beside``: what batches carry beside what rules read."""
+        names = dict.fromkeys(["event_id", "timestamp", *self.columns, *beside])
+        types = {c: self.types.get(c, STANDARD[c].dtype if c in STANDARD else pl.String) for c in names}
+        return self._kept(self._number(state, self.prepare(pl.DataFrame(schema=types))))
+
+    def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what is kept of events until they are released."""
+        return frame.select(c for c in frame.columns if c.startswith("@") or c in self.plan.released)
 
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
@@ -211,7 +241,7 @@ class Engine:
         arriving = beside(accepted.height, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        fresh = accepted.select(c for c in accepted.columns if c.startswith("@") or c in self.plan.released)
+        fresh = self._kept(accepted)
         if late.any():
             fresh = fresh.filter(pl.Series(ok[ok | late]))
         if (released := state.arrival.release(fresh)) is not None:
