@@ -135,12 +135,12 @@ def run(case: Case, cuts: Iterable[int] = (), *, saves: Iterable[int] = (), fold
             save_state(state, path)
             made = engine(case)
             state = load_state(made, path)
-        state, output = made.step(state, _control(piece))
+        state, output = made.step(state, control(piece))
         ran.add(output)
     return ran
 
 
-def _control(piece: pl.DataFrame | Idle | End) -> Any:
+def control(piece: pl.DataFrame | Idle | End) -> Any:
     """The package's own word for a control record; it writes a missing partition as an empty name."""
     if isinstance(piece, Idle):
         return face.Idle(piece.partition or "")

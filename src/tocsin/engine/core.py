@@ -21,6 +21,7 @@ import polars as pl
 from tocsin.calendars import duration_us
 from tocsin.detection import LOOKED_UP, Detection
 from tocsin.engine import findings as fnd
+from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.plan import Planned, plan
@@ -28,7 +29,7 @@ from tocsin.engine.slots import Slots
 from tocsin.engine.workers import beside, make_and_use
 from tocsin.expressions import digest, own_text
 from tocsin.hashing import content_digest, hash_words
-from tocsin.kernels.arrival import FATES, LATE, OK
+from tocsin.kernels.arrival import DUPLICATE, FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
 from tocsin.references import References
 from tocsin.running import Rows, WindowState
@@ -59,13 +60,18 @@ class State:
 
 @dataclass
 class Output:
-    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them."""
+    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them.
+
+    aside: the events of the batch that are late, conflict or future (``row`` in the batch as it was given, ``event_id``,
+    ``fate``), or None where there are none.
+    """
 
     findings: pl.DataFrame
     peaks: pl.DataFrame
     fates: pl.DataFrame | None = None
     trace: pl.DataFrame | None = None
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
+    aside: pl.DataFrame | None = None
 
 
 class _Gathered:
@@ -131,7 +137,7 @@ class Engine:
         keep_scores: bool = False,
         report_from: int | None = None,
     ) -> None:
-        self.detections = tuple(detections)
+        self.detections, self.types = tuple(detections), dict(columns)
         self.refs = References() if refs is None else refs
         self.key, self.trace, self.keep_scores = key, trace, keep_scores
         self.report_from = int(NEVER) if report_from is None else report_from
@@ -166,6 +172,35 @@ class Engine:
             dict.fromkeys(FATES, 0),
             self.rules,
         )
+
+    def adopt(self, old: Engine, state: State) -> State:
+        """Return the state for these rules, with everything that still means the same in a state of the ``old`` engine.
+
+        Clocks, ids, waiting events and counts go on; so do entities, measures that both engines run, and what a detection
+        of the same version fired and tallied. A calendar measure whose fits changed keeps its counts and as much history
+        as it held. So a rule that did not change scores as if there had been no change. What is new begins empty: a
+        new population, for one, is undefined (events are unscored: no_history) until the next boundary.
+
+        Events that wait were prepared by the old engine. Columns that it did not keep for them are null, and entities
+        of a kind that it did not know are none: for the new rules those events count as no_entity. Repeated ids are known,
+        but where other columns are read now, not whether they were repeated with other content.
+
+        ``state`` is used up, like that of a step. A batch that the old engine prepared has to be prepared anew.
+
+        Raises:
+            StateError: The old engine has another lateness, horizon, skew or key.
+        """
+        return adopt(self, old, state)
+
+    def form(self, state: State, beside: Iterable[str] = ()) -> pl.DataFrame:
+        """Return the frame in which events wait, without rows; ``beside``: what batches carry beside what rules read."""
+        names = dict.fromkeys(["event_id", "timestamp", *self.columns, *beside])
+        types = {c: self.types.get(c, STANDARD[c].dtype if c in STANDARD else pl.String) for c in names}
+        return self._kept(self._number(state, self.prepare(pl.DataFrame(schema=types))))
+
+    def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what is kept of events until they are released."""
+        return frame.select(c for c in frame.columns if c.startswith("@") or c in self.plan.released)
 
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
@@ -206,14 +241,16 @@ class Engine:
         arriving = beside(accepted.height, partial(self._arrive, state, accepted))
         if late.any():
             self._set_aside(state, accepted.filter(pl.Series(late[ok | late])), floor[late])
-        fresh = accepted.select(c for c in accepted.columns if c.startswith("@") or c in self.plan.released)
+        fresh = self._kept(accepted)
         if late.any():
             fresh = fresh.filter(pl.Series(ok[ok | late]))
         if (released := state.arrival.release(fresh)) is not None:
             self._release(state, released, gathered)
         gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
-        return state, gathered.output(fates, trace=self.trace)
+        output = gathered.output(fates, trace=self.trace)
+        output.aside = _aside(frame["event_id"], fate)
+        return state, output
 
     def _number(self, state: State, frame: pl.DataFrame) -> pl.DataFrame:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
@@ -328,6 +365,15 @@ class Engine:
             ]
             made += [rows.frame[name].alias(f"{planned.detection.id}{name}") for name in planned.contexts]
         return pl.DataFrame(made)
+
+
+def _aside(ids: pl.Series, fate: Any) -> pl.DataFrame | None:
+    """Return the events that somebody may ask about: neither scored in their order nor plain repetitions."""
+    row = np.flatnonzero((fate != OK) & (fate != DUPLICATE))
+    if not row.size:
+        return None
+    rows = pl.Series("row", row, pl.UInt32)
+    return pl.DataFrame([rows, ids.gather(rows), pl.Series("fate", [FATES[f] for f in fate[row].tolist()])])
 
 
 def _without_context(frame: pl.DataFrame, contexts: Iterable[str]) -> pl.DataFrame:

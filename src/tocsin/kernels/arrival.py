@@ -20,6 +20,8 @@ FATES = ("ok", "late", "duplicate", "conflict", "future")
 HALF = np.uint64(0xFFFFFFFF00000000)
 """The half of an id that its place in the index keeps; the other half is the number of its entry, from one on."""
 ONE = np.uint64(1)
+UNKNOWN = np.uint64(0)
+"""The content of an id that was remembered under other rules: it is taken for that of any event."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -127,7 +129,8 @@ def judge(
         known = index[place] != 0
         e = (index[place] & ~HALF) - ONE if known else np.uint64(used)
         if known and w + lateness - np.int64(entries[e, 3]) <= horizon:
-            fate[i] = DUPLICATE if entries[e, 2] == content[i] else CONFLICT
+            before = entries[e, 2]
+            fate[i] = DUPLICATE if before in (content[i], UNKNOWN) else CONFLICT
             continue
         if w != NEVER and t[i] < w:
             fate[i] = LATE
