@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from tocsin.alerts.grouping import Grouping, raised_by
-from tocsin.alerts.reading import caveat_rows, load, newest_first, resolve
+from tocsin.alerts.reading import caveat_rows, count_after, last_alert, load, newest_first, raised_after, resolve
 from tocsin.alerts.triage import Triage, word_of
 from tocsin.lifecycle import JOURNAL_KINDS, History, LifecycleError, fit_frame
 from tocsin.lifecycle.frames import TIME
@@ -25,7 +25,7 @@ from tocsin.store.schema import TABLES
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sqlalchemy.engine import Connection
 
@@ -293,6 +293,38 @@ class Alerts(Triage):
             else History.of(pl.DataFrame(schema={"alert_id": pl.String, "created_at": TIME})).current
         )
         return rows.drop("alert").head(limit) if limit is not None else rows.drop("alert")
+
+    def raised_after(self, seq: int, limit: int, source: str = "live") -> pl.DataFrame:
+        """Return the first ``limit`` alerts of a source whose row number is higher, in the order they were learnt.
+
+        Row numbers grow and are never used again; one writer at a time has them, so none appears below one that was seen. Whoever
+        keeps the last ``seq`` he dealt with misses nothing.
+
+        Returns:
+            ``seq``, the columns of ``lifecycle.ALERT``, and ``evidence``, that of the finding which raised it.
+        """
+        with self._store.reading() as connection:
+            return raised_after(connection, seq, limit, source)
+
+    def count_after(self, seq: int, source: str = "live", severities: Collection[str] = SEVERITIES) -> int:
+        """Return how many alerts of a source have a higher row number than ``seq``."""
+        with self._store.reading() as connection:
+            return count_after(connection, seq, source, severities)
+
+    def last_seq(self) -> int:
+        """Return the highest row number of an alert, of any source; 0 in an empty log."""
+        return self.last()[0]
+
+    def last(self) -> tuple[int, str | None]:
+        """Return the row number and id of the alert learnt last: (0, None) in an empty log."""
+        with self._store.reading() as connection:
+            return last_alert(connection) or (0, None)
+
+    def seq_of(self, alert_id: str) -> int | None:
+        """Return the row number of an alert, or None where the log has no such one."""
+        with self._store.reading() as connection:
+            found = last_alert(connection, alert_id)
+        return None if found is None else found[0]
 
     def _seen_now(self, history: History) -> History:
         """Return the history seen now, or at its newest row where that is later (a replay of a time to come)."""

@@ -18,7 +18,7 @@ from tocsin.store.rows import CHUNK_ROWS, among
 from tocsin.store.schema import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -74,6 +74,41 @@ def newest_first(connection: Connection, *, rule: str | None = None) -> Iterator
             return
         before = page[-1][0]
         yield load(connection, alert_ids=pl.Series([alert_id for _, alert_id in page]))
+
+
+def raised_after(connection: Connection, seq: int, limit: int, source: str) -> pl.DataFrame:
+    """Return the first alerts of a source after a row number: ``seq``, the alert's row, the ``evidence`` of its first finding."""
+    table, findings = TABLES["alert"].c, TABLES["finding"].c
+    page = connection.execute(
+        sa.select(table.seq, table.alert_id)
+        .where(table.seq > seq, table.source == source)
+        .order_by(table.seq)
+        .limit(limit)
+    )
+    numbers = pl.DataFrame(page.all(), schema={"seq": pl.Int64, "alert_id": pl.String}, orient="row")
+    mine = among(table.alert_id, numbers["alert_id"], connection.dialect.name)
+    theirs = among(findings.alert_id, numbers["alert_id"], connection.dialect.name)
+    first = sa.select(sa.func.min(findings.seq)).where(theirs).group_by(findings.alert_id)
+    told = read(connection, "finding", findings.seq.in_(first)).select("alert_id", "evidence")
+    rows = numbers.join(read(connection, "alert", mine), on="alert_id", how="inner", maintain_order="left")
+    return rows.join(told, on="alert_id", how="left", maintain_order="left")
+
+
+def count_after(connection: Connection, seq: int, source: str, severities: Collection[str]) -> int:
+    """Return how many alerts of a source and of these severities have a higher row number."""
+    table = TABLES["alert"].c
+    chosen = (table.seq > seq, table.source == source, table.severity.in_(severities))
+    return int(connection.execute(sa.select(sa.func.count()).where(*chosen)).scalar_one())
+
+
+def last_alert(connection: Connection, alert_id: str | None = None) -> tuple[int, str] | None:
+    """Return the row number and id of the alert learnt last, or of a certain one; None where there is none."""
+    table = TABLES["alert"].c
+    some = [] if alert_id is None else [table.alert_id == alert_id]
+    row = connection.execute(
+        sa.select(table.seq, table.alert_id).where(*some).order_by(table.seq.desc()).limit(1)
+    ).first()
+    return None if row is None else (int(row[0]), str(row[1]))
 
 
 def resolve(connection: Connection, alert: str) -> str:

@@ -181,11 +181,14 @@ class JsonlOutput(_Model):
 
 
 class WebhookOutput(_Model):
-    """New alerts, posted one by one; signed where a secret is named. Private addresses are refused unless allowed."""
+    """New alerts, posted one by one; signed where a secret is named. Private addresses are refused unless allowed.
+
+    secret_env, secret_file: one secret, or several with spaces or line ends between them while they are being changed.
+    """
 
     kind: Literal["webhook"]
     name: str = Field(default="webhook", pattern=_NAME)
-    url: str
+    url: str = Field(repr=False)  # of many services the address itself is a secret
     secret_env: str | None = None
     secret_file: Path | None = None
     timeout_seconds: float = Field(default=10.0, gt=0, le=120)

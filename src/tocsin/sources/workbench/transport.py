@@ -279,7 +279,7 @@ class Transport:
     def _pause(self, answer: Answer | None, backoff_seconds: float, salt: str) -> float:
         """Return how long to wait: what the server asked for, or ever longer, spread so that threads do not march in step."""
         spread = 1 + 0.25 * zlib.crc32(salt.encode()) / 2**32
-        asked = _asked_wait_seconds(answer.retry_after if answer else None, self._clock())
+        asked = asked_wait_seconds(answer.retry_after if answer else None, self._clock())
         return backoff_seconds * spread if asked is None else asked
 
     def _measure(self, date: str | None, sent: dt.datetime, received: dt.datetime) -> None:
@@ -348,11 +348,11 @@ def _http_date(text: str | None) -> dt.datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 
-def _asked_wait_seconds(retry_after: str | None, now: dt.datetime) -> float | None:
+def asked_wait_seconds(retry_after: str | None, now: dt.datetime) -> float | None:
     """Return the seconds that Retry-After names, as a number or a date.
 
     >>> now = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
-    >>> [_asked_wait_seconds(t, now) for t in ("3", "Thu, 01 Oct 2026 00:00:09 GMT", "soon", None)]
+    >>> [asked_wait_seconds(t, now) for t in ("3", "Thu, 01 Oct 2026 00:00:09 GMT", "soon", None)]
     [3.0, 9.0, None, None]
     """
     if retry_after is None:
