@@ -18,7 +18,7 @@ export HOME := $(CURDIR)/build/home
 export UV_CACHE_DIR := $(CURDIR)/build/uv-cache
 endif
 
-.PHONY: help demo test browser postgres check format bench bench-quick mutants soak clean
+.PHONY: help demo test browser postgres kafka check format bench bench-quick mutants soak clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## simulate 10 weeks of mail and logins, find what was planted, compare with the truth (SEED=7)
 	@.venv/bin/tocsin demo --seed $(SEED)
 
-test: $(READY) browser postgres ## run all tests; names what this machine could not run (CI=1: that fails)
+test: $(READY) browser postgres kafka ## run all tests; names what this machine could not run (CI=1: that fails)
 	@$(PY) -m pytest
 
 # Charts are drawn in a real browser. Where it is absent and we may install it (root on Debian), we do; else its tests say so.
@@ -53,6 +53,13 @@ postgres: ## install a PostgreSQL server for the tests of the alert log (root on
 	  echo "installing postgresql"; \
 	  mkdir -p /etc/postgresql-common; echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; }
+
+# Java and Maven are Debian's; the broker's jars (35 MB) come from Maven Central, once.
+kafka: $(READY) ## fetch a Kafka broker for the tests of the live sources (`make test` does it)
+	@command -v java >/dev/null && command -v mvn >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	  echo "installing java and maven"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless maven openssl >/dev/null; }
+	@! command -v mvn >/dev/null || $(PY) -m tools.kafka fetch
 
 check: $(READY) ## lint, types, layers, lock file
 	@.venv/bin/ruff check .

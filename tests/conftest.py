@@ -31,6 +31,12 @@ def _absent_postgres() -> str:
     return "" if found else "no PostgreSQL server is installed (`make postgres`)"
 
 
+def _absent_kafka() -> str:
+    from tools.kafka import absent
+
+    return absent() or _absent_package("confluent_kafka")
+
+
 # component -> a function that returns why it is missing, or the empty string
 COMPONENTS = {
     "root": lambda: "" if os.geteuid() == 0 else "not running as root",
@@ -44,6 +50,7 @@ COMPONENTS = {
     "plotly": lambda: _absent_package("plotly"),
     "chromium": lambda: _absent_program("chromium"),
     "postgres": _absent_postgres,
+    "kafka": _absent_kafka,
     "psycopg": lambda: _absent_package("psycopg"),
 }
 
