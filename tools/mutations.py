@@ -80,7 +80,7 @@ TIME = (
           "an_id_is_remembered_through_the_last_microsecond_of_its_horizon"),
     _time("duplicate.remembered-for-ever", ARRIVAL, "np.int64(entries[e, 3]) <= horizon", "np.int64(entries[e, 3]) <= horizon + horizon",
           "an_id_is_remembered_through_the_last_microsecond_of_its_horizon"),
-    _time("duplicate.content-is-not-compared", ARRIVAL, "entries[e, 2] == content[i]", "entries[e, 2] >= 0",
+    _time("duplicate.content-is-not-compared", ARRIVAL, "before in (content[i], UNKNOWN)", "before >= 0",
           "the_same_id_with_the_same_content_is_a_duplicate_and_with_other_content_a_conflict"),
     _time("duplicate.moves-the-clock", ARRIVAL, "fate[i] = DUPLICATE if", "clock[p] = max(clock[p], t[i])\n            fate[i] = DUPLICATE if",
           "a_duplicate_from_the_future_moves_no_clock"),

@@ -6,11 +6,11 @@ Layer: runners. A rule file is code: load only files you would run.
 
 from __future__ import annotations
 
-import importlib.util
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -63,14 +63,16 @@ class ExampleResult:
         return not self.error and self.fired == self.expected
 
 
-def load_rules(path: str | Path) -> tuple[Detection, ...]:
+def load_rules(path: str | Path, source: bytes | None = None) -> tuple[Detection, ...]:
     """Return the detections of a rule file.
+
+    source: what the file says or once said, where that is known; then nothing is read.
 
     Raises:
         RuleError: The file cannot be read or run, or a detection in it is wrong; the message starts with file and line.
     """
     path = Path(path).absolute()  # as tracebacks name it
-    found = _run(path)
+    found = _run(path, source)
     if isinstance(found, Problem):
         raise RuleError(str(found))
     problems = _shape_problems(path, found)
@@ -79,14 +81,17 @@ def load_rules(path: str | Path) -> tuple[Detection, ...]:
     return tuple(found)
 
 
-def check_rules(path: str | Path, columns: Collection[str] | None = None) -> list[Problem]:
+def check_rules(
+    path: str | Path, columns: Collection[str] | None = None, source: bytes | None = None
+) -> list[Problem]:
     """Return every problem of a rule file, in the order of its lines.
 
     columns: what the events have, for files about columns that are neither standard nor in their own examples.
+    source: as for `load_rules`.
     """
     path = Path(path).absolute()
     with collect_problems() as collected:
-        found = _run(path)
+        found = _run(path, source)
     problems = [Problem(where[0], where[1], rule, message) for where, rule, message in collected]
     if isinstance(found, Problem):
         return sorted({*problems, found}, key=lambda p: (p.line, p.message))
@@ -122,18 +127,23 @@ def example_frame(example: Example) -> pl.DataFrame:
     )
 
 
-def _run(path: Path) -> Problem | Sequence[Any]:
-    """Execute a rule file and return its DETECTIONS, or why it cannot be had."""
+def _run(path: Path, source: bytes | None) -> Problem | Sequence[Any]:
+    """Execute a rule file and return its DETECTIONS, or why it cannot be had.
+
+    It is compiled from its text each time: a cache on disk would miss a second change within one second.
+    """
     try:
-        spec = importlib.util.spec_from_file_location(f"tocsin_rules_{path.stem}", path)
-        if spec is None or spec.loader is None or not path.is_file():
-            return Problem(
-                str(path), 1, "", "is not a Python file. Give the path of a .py file with DETECTIONS = (...)."
-            )
-        if b"\0" in path.read_bytes():  # of which the loader says different things in different versions of Python
+        if source is None:
+            if path.suffix != ".py" or not path.is_file():
+                return Problem(
+                    str(path), 1, "", "is not a Python file. Give the path of a .py file with DETECTIONS = (...)."
+                )
+            source = path.read_bytes()
+        if b"\0" in source:  # of which the compiler says different things in different versions of Python
             return Problem(str(path), 1, "", "is not valid Python: it holds a null byte.")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = ModuleType(f"tocsin_rules_{path.stem}")
+        module.__file__ = str(path)
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - it is the user's code
     except SyntaxError as error:
         return Problem(str(path), error.lineno or 1, "", f"is not valid Python: {error.msg}.")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a rule file is somebody's code and may raise anything
