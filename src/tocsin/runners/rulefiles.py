@@ -81,9 +81,7 @@ def load_rules(path: str | Path, source: bytes | None = None) -> tuple[Detection
     return tuple(found)
 
 
-def check_rules(
-    path: str | Path, columns: Collection[str] | None = None, source: bytes | None = None
-) -> list[Problem]:
+def check_rules(path: str | Path, columns: Collection[str] | None = None, source: bytes | None = None) -> list[Problem]:
     """Return every problem of a rule file, in the order of its lines.
 
     columns: what the events have, for files about columns that are neither standard nor in their own examples.
