@@ -49,6 +49,7 @@ COMPONENTS = {
     "mmdb-writer": lambda: _absent_package("mmdb_writer"),
     "plotly": lambda: _absent_package("plotly"),
     "chromium": lambda: _absent_program("chromium"),
+    "openssl": lambda: _absent_program("openssl"),
     "postgres": _absent_postgres,
     "kafka": _absent_kafka,
     "psycopg": lambda: _absent_package("psycopg"),

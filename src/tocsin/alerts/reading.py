@@ -85,7 +85,7 @@ def raised_after(connection: Connection, seq: int, limit: int, source: str) -> p
         .order_by(table.seq)
         .limit(limit)
     )
-    numbers = pl.DataFrame(page.all(), schema={"seq": pl.Int64, "alert_id": pl.String}, orient="row")
+    numbers = pl.DataFrame([tuple(row) for row in page], schema={"seq": pl.Int64, "alert_id": pl.String}, orient="row")
     mine = among(table.alert_id, numbers["alert_id"], connection.dialect.name)
     theirs = among(findings.alert_id, numbers["alert_id"], connection.dialect.name)
     first = sa.select(sa.func.min(findings.seq)).where(theirs).group_by(findings.alert_id)

@@ -96,9 +96,9 @@ class Patience:
         What was asked for is waited at least, within bounds: a wrong header must not silence an output for a year.
 
         >>> [round(Patience().wait_seconds(n, "a"), 1) for n in (1, 2, 3, 99)], Patience().wait_seconds(1, "a", 7.0)
-        ([0.5, 0.9, 1.8, 54.5], 7.0)
+        ([0.4, 0.5, 1.4, 36.2], 7.0)
         """
-        longest = min(self.longest_wait_seconds, self.first_wait_seconds * 2 ** min(failed - 1, 30))
+        longest = min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** min(failed - 1, 30))
         own = longest * (1 - zlib.crc32(f"{salt} {failed}".encode()) / 2**33)
         return max(own, min(asked or 0.0, self.longest_asked_seconds))
 

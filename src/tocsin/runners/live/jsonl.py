@@ -62,7 +62,9 @@ class JsonLines:
                 raise
         except OSError as error:
             self.close()
-            raise NotNowError(f"{self._path}: {error.strerror or error}. Is there room, and a right to write?") from None
+            raise NotNowError(
+                f"{self._path}: {error.strerror or error}. Is there room, and a right to write?"
+            ) from None
 
     def interrupt(self) -> None:
         """Do nothing: writing ends by itself."""
@@ -112,7 +114,9 @@ class JsonLines:
         elif tail[: len(_BEGINS)] == _BEGINS[: len(tail)] or not tail.strip(b"\0"):  # a power cut may leave zeros
             os.ftruncate(file, begin)
         else:
-            raise NotNowError(f"{self._path}: its last line is not of this program. Move the file away, or end the line.")
+            raise NotNowError(
+                f"{self._path}: its last line is not of this program. Move the file away, or end the line."
+            )
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -8,6 +8,7 @@ what a crash came between is delivered again, and nothing is ever left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -161,8 +162,10 @@ class _Run:
         self._woken, self._halted, self.settled = threading.Event(), threading.Event(), threading.Event()
         self._saving = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"output {one.name}", daemon=True)
+        self._waking = threading.Lock()
+        self._place_is_ours = True
         self._failed_in_a_row = 0
-        self._looked = 0  # every row up to here was looked at; those after the place were none of ours
+        self._looked = 0  # every row up to here was dealt with; those after the place were none of ours
 
     def start(self, log: Alerts) -> None:
         self._log = log
@@ -170,8 +173,9 @@ class _Run:
         self._thread.start()
 
     def wake(self) -> None:
-        self.settled.clear()
-        self._woken.set()
+        with self._waking:
+            self.settled.clear()
+            self._woken.set()
 
     def status(self) -> dict[str, Any]:
         return {"name": self.name, **self._counts, "last_error": self._last_error}
@@ -188,18 +192,17 @@ class _Run:
         with self._saving:
             self._place_is_ours = False
 
-    _place_is_ours = True
-
     # ---- in the thread
 
     def _work(self) -> None:
         while not self._halted.is_set():
             self._woken.clear()
             try:
-                page, everything = self._page()
+                last = self._log.last_seq()
+                page = self._page()
                 self._deliver(page)
-                if everything:
-                    self._counts["behind"] = 0
+                if len(page) < _PAGE_ALERTS and not self._halted.is_set():
+                    self._looked = max(last, self._place.seq)
                     self._rest()
             except Exception as error:  # noqa: BLE001 - whatever it is, the output goes on; the log keeps the place
                 self._pause(error, "log")
@@ -207,21 +210,18 @@ class _Run:
         self._set_aside.close()
 
     def _rest(self) -> None:
-        self.settled.set()
-        if self._woken.is_set():  # said while the page was read: it may not have had it
-            self.settled.clear()
-            return
+        with self._waking:
+            if not self._woken.is_set():  # else it was said while the page was read, which may not have had it
+                self.settled.set()
         self._woken.wait(self._patience.poll_seconds)
 
-    def _page(self) -> tuple[list[Told], bool]:
-        """Return the next alerts, and whether they are all there are."""
-        last = self._log.last_seq()
+    def _page(self) -> list[Told]:
+        """Return the next alerts; fewer than a page are all there are."""
         rows = self._log.raised_after(max(self._place.seq, self._looked), _PAGE_ALERTS)
-        everything = rows.height < _PAGE_ALERTS
-        if everything:
-            self._looked = max([last, *rows["seq"].tail(1)])
+        if rows.height:
+            self.settled.clear()
         self._count()
-        return told_alerts(rows), everything
+        return told_alerts(rows)
 
     def _deliver(self, page: list[Told]) -> None:
         size = self._target.at_once
@@ -245,6 +245,7 @@ class _Run:
                 refused += 1
                 if refused >= self._patience.tries:
                     self._counts["failed"] += 1
+                    self._last_error = None  # what is said next is new, though the words may be the same
                     return self._put_aside(alerts[0], error)
                 self._pause(error, alerts[0].alert_id)
             except Exception as error:  # noqa: BLE001 - as above
@@ -257,7 +258,12 @@ class _Run:
 
     def _put_aside(self, alert: Told, error: RefusedError) -> bool:
         """Write down an alert that nobody takes, and go on with the next."""
-        entry = {"alert_id": alert.alert_id, "refused_at": utc_text(self._clock()), "why": str(error), "answer": error.answer}
+        entry = {
+            "alert_id": alert.alert_id,
+            "refused_at": utc_text(self._clock()),
+            "why": str(error),
+            "answer": error.answer,
+        }
         line = as_json(entry | {"alert": json.loads(alert.body)})
         while not self._halted.is_set():
             try:
@@ -297,7 +303,8 @@ class _Run:
     def _trouble(self, what: str) -> None:
         told, self._last_error = self._last_error == what, what
         if not told:
-            self._tell(f"{self.name}: {what}")
+            with contextlib.suppress(Exception):  # whoever is told, the output goes on
+                self._tell(f"{self.name}: {what}")
 
     def _try_to_count(self) -> None:
         try:

@@ -37,7 +37,7 @@ def signature(secret: Secret, timestamp: str, body: bytes) -> str:
     """Return what ``Tocsin-Signature`` says for one secret.
 
     >>> signature(Secret("0123456789abcdef"), "1767603600", b"{}")
-    'v1=b5592...'
+    'v1=720234bda6a751b8a483e8020d12f9a1fad351dc02a553282574eda1f8f87945'
     """
     return f"v1={hmac.new(secret.reveal().encode(), timestamp.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
 
@@ -48,7 +48,7 @@ class Webhook:
     Args:
         settings: Where and how.
         clock: The time, for timestamps and for waits that are asked for as dates.
-        resolve: As `socket.getaddrinfo`.
+        resolve: Asked for the addresses of the host; None: `socket.getaddrinfo`.
         context: How certificates are verified; None: with the authorities this machine trusts.
 
     Raises:
@@ -64,10 +64,9 @@ class Webhook:
         self._where, self._clock = f"outputs.{settings.name}", clock
         self._variable, self._file = settings.secret_env, settings.secret_file
         url = checked_url(settings.url, self._where, allow_private=settings.allow_private)
-        more = {} if resolve is None else {"resolve": resolve}
         self._wire = Wire(
-            url, settings.timeout_seconds, allow_private=settings.allow_private, context=context, **more
-        )  # fmt: skip
+            url, settings.timeout_seconds, allow_private=settings.allow_private, resolve=resolve, context=context
+        )
         self._secrets()
 
     def __repr__(self) -> str:
@@ -121,7 +120,9 @@ class Webhook:
         """Return the secrets to sign with: none, one, or several while they are being changed."""
         found: list[Secret] = []
         if self._variable is not None:
-            found += _words(os.environ.get(self._variable, ""), f"{self._where}: the environment variable {self._variable}")
+            found += _words(
+                os.environ.get(self._variable, ""), f"{self._where}: the environment variable {self._variable}"
+            )
         if self._file is not None:
             found += _words(_owners_text(self._file, self._where), f"{self._where}: {self._file}")
         return found
@@ -135,7 +136,9 @@ def _owners_text(path: Path, where: str) -> str:
                 raise SettingsError(f"{where}: {path} can be read by others: chmod 600 it, and change the secret.")
             return file.read(1 << 16).decode()
     except OSError as error:
-        raise SettingsError(f"{where}: {path}: {error.strerror}. secret_file names a file that holds the secret.") from None
+        raise SettingsError(
+            f"{where}: {path}: {error.strerror}. secret_file names a file that holds the secret."
+        ) from None
     except UnicodeDecodeError:
         raise SettingsError(f"{where}: {path} holds no text.") from None
 

@@ -8,6 +8,7 @@ is resolved here and the very number that was checked is connected to, so nobody
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import ipaddress
@@ -69,7 +70,10 @@ def why_refused(text: str, *, allow_private: bool = False) -> str:
 def _is_private(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         return address in ipaddress.ip_network("fc00::/7") or address.is_site_local
-    return any(address in ipaddress.ip_network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+    return any(
+        address in ipaddress.ip_network(net)
+        for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+    )
 
 
 def _inner(address: Address) -> Address:
@@ -78,7 +82,7 @@ def _inner(address: Address) -> Address:
         return address
     if address in _TRANSLATED:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo or (0, address))[1]
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def checked_url(text: str, where: str, *, allow_private: bool) -> httpx2.URL:
@@ -95,12 +99,16 @@ def checked_url(text: str, where: str, *, allow_private: bool) -> httpx2.URL:
         raise SettingsError(f"{where}: the url holds a user or password; name a secret with secret_env or secret_file.")
     schemes = ("https", "http") if allow_private else ("https",)
     if url.scheme not in schemes or not url.host or not 0 < (url.port or 443) < 1 << 16:
-        raise SettingsError(f"{where}: the url must be https, with a host. http is for private addresses: allow_private = true")
+        raise SettingsError(
+            f"{where}: the url must be https, with a host. http is for private addresses: allow_private = true"
+        )
     with contextlib.suppress(socket.gaierror, UnicodeError):  # a name; numbers in any spelling are judged at once
         numbers = socket.getaddrinfo(url.raw_host.decode(), None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         for address in {str(n[4][0]) for n in numbers}:
             if why := why_refused(address, allow_private=allow_private):
-                raise SettingsError(f"{where}: nothing is sent to {url.host}: {why}. To send it there, set allow_private = true.")
+                raise SettingsError(
+                    f"{where}: nothing is sent to {url.host}: {why}. To send it there, set allow_private = true."
+                )
     return url
 
 
@@ -111,15 +119,16 @@ class Wire:
         url: A checked one.
         timeout_seconds: For all of a request and its answer, from connecting on.
         allow_private: Whether the address may be of a private network; over http it must be.
-        resolve: As `socket.getaddrinfo`.
+        resolve: Asked for the addresses of the host; None: `socket.getaddrinfo`.
         context: How certificates are verified; None: with the authorities this machine trusts.
     """
 
     def __init__(
-        self, url: httpx2.URL, timeout_seconds: float, *, allow_private: bool, resolve: Resolve = socket.getaddrinfo,
+        self, url: httpx2.URL, timeout_seconds: float, *, allow_private: bool, resolve: Resolve | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
-        self._url, self._timeout_seconds, self._allow_private, self._resolve = url, timeout_seconds, allow_private, resolve
+        self._url, self._timeout_seconds, self._allow_private = url, timeout_seconds, allow_private
+        self._resolve: Resolve = resolve or socket.getaddrinfo
         self._secure = url.scheme == "https"
         self._context = (context or ssl.create_default_context()) if self._secure else None
         self._socket: socket.socket | None = None
@@ -232,9 +241,11 @@ class Wire:
 
     def _receive(self) -> Answer:
         assert self._socket is not None
-        response = http.client.HTTPResponse(_Readable(self, self._socket), method="POST")  # type: ignore[arg-type]
+        source = _Readable(self, self._socket)
+        response = http.client.HTTPResponse(source, method="POST")  # type: ignore[arg-type]
         with contextlib.closing(response):
             response.begin()
+            source.may_end = True
             text, whole = b"", False
             with contextlib.suppress(OSError, http.client.HTTPException):  # the status is what counts, and it is there
                 text = response.read(MOST_BODY_BYTES)
@@ -249,6 +260,8 @@ class _Readable(io.RawIOBase):
 
     def __init__(self, wire: Wire, connected: socket.socket) -> None:
         self._wire, self._connected, self._left = wire, connected, _MOST_ANSWER_BYTES
+        self.may_end = False
+        """Whether the headers are there; http.client takes them for whole wherever they end."""
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -262,5 +275,7 @@ class _Readable(io.RawIOBase):
         if not some:
             raise OSError("it answers without end")
         got = self._connected.recv_into(some)
+        if not got and not self.may_end:
+            raise ConnectionResetError(errno.ECONNRESET, "it was closed before the answer was there")
         self._left -= got
         return got
