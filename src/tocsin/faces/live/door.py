@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from tocsin.errors import SettingsError, TocsinError
 from tocsin.faces.live.bodies import RefusedError, Taken, check_headers, take, unpack
-from tocsin.faces.live.server import Guard, Protocol, Server, problem
+from tocsin.faces.live.server import Guard, PatientProtocol, Server, problem
 from tocsin.faces.live.tokens import Gate, listening_socket, read_token
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ class Door:
     def start(self) -> Self:
         """Listen; return once requests are answered."""
         config = uvicorn.Config(
-            self.app(), http=Protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False, server_header=False,
-            proxy_headers=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
+            self.app(), http=PatientProtocol, ws="none", lifespan="off", loop="asyncio",
+            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
         )  # fmt: skip
         self._server = Server(config)
         self._thread = threading.Thread(

@@ -6,7 +6,6 @@ headers, problems as JSON, one line a request in the log. Layer: faces.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tocsin.faces.live.tokens import names_this_machine
 
 if TYPE_CHECKING:
+    import asyncio
     from collections import Counter
     from collections.abc import Mapping
 
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
         self.ready.set()
 
 
-class Protocol(H11Protocol):
+class PatientProtocol(H11Protocol):
     """HTTP/1.1 with an end to patience: a connection on which no request comes is closed, however its bytes trickle."""
 
     _patience: asyncio.TimerHandle | None = None
@@ -76,7 +76,8 @@ class Protocol(H11Protocol):
         self._patience = self.loop.call_later(HEADER_SECONDS, self._hang_up, last)
 
     def _hang_up(self, last: Any) -> None:
-        if self.cycle is last and (last is None or last.response_complete) and not self.transport.is_closing():
+        idle = last is None or last.response_complete
+        if self.cycle is last and idle and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -101,6 +102,7 @@ class Guard:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
+                self._answers[message["status"]] += 1
                 message["headers"] = [*message.get("headers", ()), *_SAFE_HEADERS]
             await send(message)
 
@@ -113,7 +115,6 @@ class Guard:
         except Exception:  # noqa: BLE001 - it has been answered, without its inside; what it was is for the log
             _LOG.exception("request failed")
         finally:
-            self._answers[told.get("status", 499)] += 1
             self._log(scope, told, time.perf_counter() - started)
 
     def _log(self, scope: Scope, told: dict[str, Any], seconds: float) -> None:
