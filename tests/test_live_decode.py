@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -102,27 +103,22 @@ def cut_files(draw: st.DrawFn) -> tuple[list[bytes], list[int]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(case=cut_files(), small=st.booleans())
+@given(case=cut_files(), careful=st.booleans())
 def test_any_cut_of_a_file_gives_the_events_ids_and_rejects_of_the_whole(
-    case: tuple[list[bytes], list[int]], small: bool, tmp_path_factory: pytest.TempPathFactory
+    case: tuple[list[bytes], list[int]], careful: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lines, cuts = case
     known = decoder(lines)
-    with pytest.MonkeyPatch.context() as patch:
-        if not small:  # every piece takes the compiled reading
-            patch.setattr("tocsin.sources.jsonl_fast.SMALL_BYTES", 0)
-        found = [known.decode(piece(lines[a:b], a + 1), NOW) for a, b in zip(cuts, cuts[1:], strict=False)]
+    known._lines._small_bytes = 1 << 40 if careful else 0
+    found = [known.decode(piece(lines[a:b], a + 1), NOW) for a, b in pairwise(cuts)]
     expect_as_read(lines, found, tmp_path_factory.mktemp("read"), known)
     assert all(dict(d.frame.schema) == known.columns for d in found)
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_poison_ends_byte_for_byte_in_a_letter_and_the_others_go_on(
-    fast: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fast:
-        monkeypatch.setattr("tocsin.sources.jsonl_fast.SMALL_BYTES", 0)
+@pytest.mark.parametrize("careful", [False, True])
+def test_poison_ends_byte_for_byte_in_a_letter_and_the_others_go_on(careful: bool) -> None:
     known = decoder()
+    known._lines._small_bytes = 1 << 40 if careful else 0
     lines = [line for bad in POISON for line in (bad, LINES[0])]
     found = known.decode(piece(lines, 100), NOW)
     letters = {x.key: x for x in found.letters}
@@ -194,9 +190,7 @@ def test_time_has_no_end_unless_the_mapping_gives_it_one() -> None:
 
 
 def test_a_saved_decoder_decodes_as_the_one_that_was_saved() -> None:
-    table = pl.DataFrame(
-        {"at": ["2025-01-01 00:00:00"], "n": pl.Series([5], dtype=pl.Int32), "d": [datetime(2025, 1, 1)]}
-    )  # noqa: DTZ001
+    table = pl.DataFrame({"at": ["2025-01-01 00:00:00"], "n": pl.Series([5], dtype=pl.Int32), "d": [NOW]})
     rows = Piece(
         Span("t", "t.parquet", None, {"row": 1}), prefix="t", rows=1, format="parquet",
         parsed=(Parsed(table, pl.Series([1])),),

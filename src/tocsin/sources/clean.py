@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import polars as pl
 
 from tocsin.schema import KINDS, STANDARD
-from tocsin.sources.convert import LIST_INNER, as_text, convert
+from tocsin.sources.convert import AS_IS, LIST_INNER, as_text, convert
 from tocsin.sources.mapping import ColumnRule
 from tocsin.sources.times import why_unreadable
 
@@ -233,13 +233,15 @@ def _make(
         return _constant(rule.constant, output.dtype, height)
     if rule.count_of is not None:
         counted = made.get(rule.count_of)
-        return (
-            pl.Series([0]).new_from_index(0, height)
-            if counted is None
-            else counted.list.len().cast(pl.Int64).fill_null(0)
-        )
-    raw = pl.Series([None], dtype=pl.String).new_from_index(0, height) if own is None else _prepare(own, rule, plan)
-    value, reason = convert(raw, output.kind, rule, plan)
+        if counted is None:
+            return pl.Series([0]).new_from_index(0, height)
+        count = counted.list.len().cast(pl.Int64)
+        return count.fill_null(0) if count.null_count() else count
+    raw, reason = _nothing(output, own, height), ""
+    value = raw
+    if own is not None and own.null_count() < height:
+        raw = _prepare(own, rule, plan)
+        value, reason = convert(raw, output.kind, rule, plan)
     bad = value.is_null() & raw.is_not_null() if value.null_count() != raw.null_count() else None
     if bad is not None:
         rows = bad.arg_true()
@@ -252,6 +254,12 @@ def _make(
     if output.rule.name == "timestamp":
         _check_time(value, raw, bad, plan, issues)
     return value
+
+
+def _nothing(output: Output, own: pl.Series | None, height: int) -> pl.Series:
+    if own is not None and (output.kind == AS_IS or own.dtype == output.dtype):
+        return own
+    return pl.Series([None], dtype=output.dtype).new_from_index(0, height)
 
 
 def _constant(value: object, dtype: pl.DataType, height: int) -> pl.Series:
@@ -295,6 +303,8 @@ def _reasons(values: pl.Series, reason: str, output: Output, plan: Plan) -> pl.S
 
 
 def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> None:
+    if value.estimated_size() <= MAX_FIELD_BYTES:  # of all together
+        return
     if value.dtype == pl.String:
         longest = value.str.len_bytes()
         if (longest.max() or 0) <= MAX_FIELD_BYTES:  # type: ignore[operator]
@@ -318,8 +328,8 @@ def _check_length(value: pl.Series, rule: ColumnRule, issues: list[_Issue]) -> N
 def _check_time(
     value: pl.Series, raw: pl.Series, unreadable: pl.Series | None, plan: Plan, issues: list[_Issue]
 ) -> None:
-    missing = value.is_null() if unreadable is None else value.is_null() & ~unreadable
-    if missing.any():
+    if value.null_count() > (0 if unreadable is None else unreadable.sum()):
+        missing = value.is_null() if unreadable is None else value.is_null() & ~unreadable
         rows = missing.arg_true()
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows))
         issues.append(

@@ -105,6 +105,8 @@ def spell(value: Any) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -79,10 +79,13 @@ class Fields:
 
 
 class LineReader:
-    """Reads the chunks of one file. Its memory is used again for each, and what a chunk holds is copied out of it."""
+    """Reads the chunks of one file. Its memory is used again for each, and what a chunk holds is copied out of it.
 
-    def __init__(self, fields: Fields) -> None:
-        self._fields = fields
+    Up to `small_bytes` the careful reading alone is quicker, unless many chunks follow.
+    """
+
+    def __init__(self, fields: Fields, *, small_bytes: int = SMALL_BYTES) -> None:
+        self._fields, self._small_bytes = fields, small_bytes
         self._table = np.zeros((len(fields.kinds), kernel.FIELD_FACTS), np.int64)
         self._memory: list[dict[int, NDArray[Any]]] = []
         self._data = self._scratch = np.empty(0, np.uint8)
@@ -94,7 +97,7 @@ class LineReader:
         Together, cleaned and in the order of their lines, they equal those of `jsonl.parse_lines`.
         """
         fields = self._fields
-        if len(data) <= SMALL_BYTES or not fields.kinds:
+        if len(data) <= self._small_bytes or not fields.kinds:
             return [jsonl.parse_lines(data, first_line, fields.wanted, fields.strict)]
         if len(data) * len(fields.kinds) > _MOST_BYTES:
             middle = data.find(b"\n", len(data) // 2) + 1
@@ -106,6 +109,8 @@ class LineReader:
         starts = np.concatenate([[0], ends + 1])
         if not data.endswith(b"\n"):
             ends, left = np.append(ends, len(data)), np.append(left, len(ends))
+        if not len(left) and len(plain.lines):
+            return [plain]
         others = [data[starts[n] : ends[n]] for n in left]
         careful = jsonl.parse_numbered(others, (left + first_line).tolist(), fields.wanted, fields.strict)
         return [p for p in (plain, careful) if len(p.lines) or p.bad_lines] or [careful]

@@ -118,7 +118,7 @@ class Decoder:
         read = [o for o in self._plan.outputs if o.source is not None]
         awaited = {o.source: raw_kind(o.rule) for o in read if o.source is not None and o.source not in sampled}
         self._lines = LineReader(
-            records.fields_of(raw_kinds(mapping, sampled) | awaited, sampled | awaited, self._plan)
+            records.fields_of(raw_kinds(mapping, sampled) | awaited, sampled | awaited, self._plan), small_bytes=0
         )
         self._counts_files = {"attachments", "nr_attachments"} <= awaited.keys()
         self._binding = {o.rule.name for o in read if o.declared and o.rule.on_invalid == "reject"}
@@ -200,7 +200,7 @@ class Decoder:
         parsed = self._parsed(piece)
         rejects = Rejects(most=max(piece.rows, 1) * (len(self.columns) + 1))
         cleaned = [clean(p, self._plan, "", rejects, prefix=piece.prefix) for p in parsed]
-        frames = [self._settled(done.frame) for done in cleaned]
+        frames = [self._settled(done.frame, piece, received_at, scope=scope) for done in cleaned]
         lines = [
             p.lines if done.accepted.all() else p.lines.filter(done.accepted)
             for p, done in zip(parsed, cleaned, strict=True)
@@ -213,7 +213,7 @@ class Decoder:
         skipped = sum(p.skipped for p in parsed)
         read = sum(len(p.lines) + len(p.bad_lines) for p in parsed) + skipped + len(piece.faults)
         return Decoded(
-            frame=_stamped(frame, piece, received_at, scope=scope),
+            frame=frame,
             letters=self._letters(piece, rejects),
             read=read,
             accepted=len(frame),
@@ -231,19 +231,27 @@ class Decoder:
             found += read if piece.numbers is None else [_numbered(p, piece.numbers) for p in read]
         return found
 
-    def _settled(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the frame with the decoder's columns and no others."""
+    def _settled(self, frame: pl.DataFrame, piece: Piece, received_at: datetime, *, scope: bool) -> pl.DataFrame:
+        """Return the events with the decoder's columns and no others, stamped."""
         have, height = frame.schema, len(frame)
-        made = [
-            frame[name] if have.get(name) == dtype
-            else frame[name].cast(dtype, strict=False) if name in have
-            else pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
-            for name, dtype in self.columns.items()
-        ]  # fmt: skip
-        settled = pl.DataFrame(made)
+        made: dict[str, pl.Series] = {}
+        for name, dtype in self.columns.items():
+            if name not in have:
+                made[name] = pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
+            else:
+                made[name] = frame[name] if have[name] == dtype else frame[name].cast(dtype, strict=False)
         if self._counts_files:  # the sample had neither; records may have one or the other
-            settled = settled.with_columns(pl.col("nr_attachments").fill_null(pl.col("attachments").list.len()))
-        return settled
+            count = made["attachments"].list.len().cast(pl.Int64)
+            made["nr_attachments"] = _filled(made["nr_attachments"], count)
+        # What a record says itself of where and when it was received stays.
+        received = pl.Series([piece.received_at or received_at], dtype=TIME).new_from_index(0, height)
+        made["received_at"] = _filled(made["received_at"], received)
+        place = pl.Series([f"{piece.span.source}/{piece.span.partition}"]).new_from_index(0, height)
+        own = made["partition"]
+        made["partition"] = place if own.null_count() == height else _filled(place + "/" + own, place)
+        if scope:
+            made["source"] = pl.Series([piece.span.source]).new_from_index(0, height)
+        return pl.DataFrame([series.alias(name) for name, series in made.items()])
 
     def _letters(self, piece: Piece, rejects: Rejects) -> list[Letter]:
         why: dict[int, list[tuple[str, str]]] = {}
@@ -314,21 +322,9 @@ def _numbered(parsed: Parsed, numbers: tuple[int, ...]) -> Parsed:
     return Parsed(parsed.frame, own.gather(parsed.lines), parsed.bad_cells, bad, parsed.skipped)
 
 
-def _stamped(frame: pl.DataFrame, piece: Piece, received_at: datetime, *, scope: bool) -> pl.DataFrame:
-    """Say when the events were received, and in which partition and source; what a record says of itself stays."""
-    height, span = len(frame), piece.span
-    received = pl.Series("received_at", [piece.received_at or received_at], dtype=TIME).new_from_index(0, height)
-    own = frame["received_at"]
-    place = f"{span.source}/{span.partition}"
-    partition = pl.Series("partition", [place]).new_from_index(0, height)
-    stamps = [received if own.null_count() == height else own.zip_with(own.is_not_null(), received)]
-    own = frame["partition"]
-    if own.null_count() < height:
-        partition = (partition + "/" + own).zip_with(own.is_not_null(), partition)
-    stamps.append(partition)
-    if scope:
-        stamps.append(pl.Series("source", [span.source]).new_from_index(0, height))
-    return frame.with_columns(stamps)
+def _filled(own: pl.Series, other: pl.Series) -> pl.Series:
+    missing = own.null_count()
+    return own if not missing else other if missing == len(own) else own.zip_with(own.is_not_null(), other)
 
 
 def _look_at(sample: Sequence[Piece] | bytes) -> tuple[pl.DataFrame, dict[str, str], bool]:
