@@ -156,7 +156,7 @@ def test_a_run_that_is_saved_and_loaded_between_batches_goes_on_as_if_nothing_ha
 def parts(path: Path) -> dict[str, Any]:
     """Return the parts of a state file; frames as rows, for the same rows may be laid out in several ways."""
     table = pa.ipc.open_file(path.read_bytes()).read_all()
-    rows = {r["name"]: r for r in table.drop_columns("crc").to_pylist()}
+    rows = {r["name"]: r for r in table.drop_columns("check").to_pylist()}
     return {
         name: pl.read_ipc(r["data"]).to_dicts() if r["dtype"] == "frame" else (r["dtype"], r["shape"], r["data"])
         for name, r in rows.items()
@@ -190,7 +190,7 @@ def test_a_loaded_state_owns_its_memory_and_leaves_the_file_alone(saved: tuple[E
 
 def test_the_file_is_arrow_that_others_can_open(saved: tuple[Engine, Path]) -> None:
     table = pa.ipc.open_file(saved[1].read_bytes()).read_all()
-    assert table.column_names == ["name", "dtype", "shape", "crc", "data"]
+    assert table.column_names == ["name", "dtype", "shape", "start", "check", "blocks", "data"]
     assert "facts" in table["name"].to_pylist()
     assert table.schema.metadata[b"format"] == b"tocsin-state"
 

@@ -19,6 +19,8 @@ from tocsin.kernels.windows import NEVER
 from tocsin.running.state import grow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
 END_OF_TIME = 1 << 62
@@ -51,7 +53,8 @@ class Arrival:
         self.clock, self.idle = np.full(0, NEVER), np.zeros(0, np.bool_)
         self.frontier = int(NEVER)
         self.ids = Ids()
-        self._waiting: list[_Piece] = []
+        self._waiting: list[Piece] = []
+        self._pieces = 0
 
     def control(self, record: Control) -> pl.DataFrame | None:
         """Apply a control record and release what it sets free."""
@@ -103,7 +106,7 @@ class Arrival:
         What waits is kept in the pieces it came in, so a step looks only at pieces that hold something to release.
         """
         if fresh is not None and not fresh.is_empty():
-            self._waiting.append(_Piece.of(fresh))
+            self._wait(fresh)
         ready, kept = [], []
         for piece in self._waiting:
             if piece.first >= self.frontier:
@@ -121,36 +124,55 @@ class Arrival:
         """All that waits, in one frame, or None."""
         return in_one_chunk(pl.concat([p.frame for p in self._waiting])) if self._waiting else None
 
-    @waiting.setter
-    def waiting(self, frame: pl.DataFrame | None) -> None:
-        self._waiting = [] if frame is None or frame.is_empty() else [_Piece.of(frame)]
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """All that waits, in the pieces it came in."""
+        return self._waiting
+
+    def wait(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Let exactly these events wait, each frame as a piece of its own."""
+        self._waiting = []
+        for frame in frames:
+            if not frame.is_empty():
+                self._wait(frame)
+
+    def _wait(self, frame: pl.DataFrame) -> None:
+        self._pieces += 1
+        self._waiting.append(Piece.of(frame, self._pieces))
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """Part of what waits: a frame, its first and last time, whether its times ascend."""
+class Piece:
+    """Part of what waits: a frame, its first and last time, whether its times ascend.
+
+    ``serial``: which one it is of all that ever waited. What is left of a piece keeps it: those of its events that lie at
+    the frontier or after.
+    """
 
     frame: pl.DataFrame
     first: int
     last: int
     ascends: bool
+    serial: int
 
     @classmethod
-    def of(cls, frame: pl.DataFrame) -> _Piece:
+    def of(cls, frame: pl.DataFrame, serial: int) -> Piece:
+        """Look at the times of a frame that is not empty."""
         t = frame["@t"].to_numpy()
         ascends = bool((np.diff(t) >= 0).all())
-        return cls(frame, int(t[0]) if ascends else int(t.min()), int(t[-1]) if ascends else int(t.max()), ascends)
+        first, last = (int(t[0]), int(t[-1])) if ascends else (int(t.min()), int(t.max()))
+        return cls(frame, first, last, ascends, serial)
 
-    def split(self, frontier: int) -> tuple[_Piece, _Piece | None]:
+    def split(self, frontier: int) -> tuple[Piece, Piece | None]:
         """Return what lies before the frontier and what does not; something does."""
         if self.last < frontier:
             return self, None
         t = self.frame["@t"].to_numpy()
         if self.ascends:
             cut = int(np.searchsorted(t, frontier, "left"))
-            return _Piece.of(self.frame[:cut]), _Piece.of(self.frame[cut:])
+            return Piece.of(self.frame[:cut], self.serial), Piece.of(self.frame[cut:], self.serial)
         before = pl.Series(t < frontier)
-        return _Piece.of(self.frame.filter(before)), _Piece.of(self.frame.filter(~before))
+        return Piece.of(self.frame.filter(before), self.serial), Piece.of(self.frame.filter(~before), self.serial)
 
 
 def in_order(frame: pl.DataFrame, time: str = "@t") -> pl.DataFrame:

@@ -47,6 +47,7 @@ class Firing(Saved):
     """Which window of each entity has fired, and its peak so far; and each entity's most extreme score ever."""
 
     kept = ("fired", "peak", "best", "best_t")
+    by_slot = kept
 
     def __init__(self) -> None:
         """Start with nothing fired."""
@@ -55,6 +56,7 @@ class Firing(Saved):
 
     def grow(self, n: int) -> None:
         """Make room for ``n`` entities."""
+        self.n_slots = n
         self.fired, self.peak = grow(self.fired, n, NEVER), grow(self.peak, n, 0.0)
         self.best, self.best_t = grow(self.best, n, np.nan), grow(self.best_t, n, 0)
 

@@ -51,4 +51,4 @@ class Slots:
 
     def restore(self, names: pl.Series, table: Any) -> None:
         """Take over a saved dictionary."""
-        self.table, self.n, self._names = table.copy(), len(names), [names]
+        self.table, self.n, self._names = table, len(names), [names]

@@ -105,6 +105,6 @@ class LimitState:
         self.counts = {}
         for d, v, n in saved["counts"].tolist():
             self.counts.setdefault(int(d), {})[v] = int(n)
-        self.pending = saved["pending"].copy()
+        self.pending = saved["pending"]
         self.today = int(saved["today"][0]) if saved["today"].size else None
         self.row = (float(saved["row"][0]), float(saved["row"][1]))

@@ -54,6 +54,7 @@ class SlidingState(_Accumulating):
     """``(t - width, t]`` by one queue for all entities."""
 
     kept: ClassVar[tuple[str, ...]] = ("acc", "table", "used", "queue", "queue_hashes", "ends")
+    by_slot: ClassVar[tuple[str, ...]] = ("acc",)
 
     def __init__(self, measure: Spanned, on: pl.Expr, entity: str) -> None:
         """Start with an empty queue."""
@@ -65,7 +66,7 @@ class SlidingState(_Accumulating):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in and return its running values."""
-        self.acc = grow(self.acc, n_slots, 0)
+        self.n_slots, self.acc = n_slots, grow(self.acc, n_slots, 0)
         self.queue = _lengthen(self.queue, self.ends, len(rows))
         if self.op == k.DISTINCT:
             self.queue_hashes = _lengthen(self.queue_hashes, self.ends, len(rows))
@@ -82,6 +83,7 @@ class SlidingExtremeState(Saved):
     """The smallest or largest of ``(t - width, t]``: one queue for all entities, and each entity's line through it."""
 
     kept: ClassVar[tuple[str, ...]] = ("queue", "ends", "line")
+    by_slot: ClassVar[tuple[str, ...]] = ("line",)
 
     def __init__(self, measure: Min | Max, on: pl.Expr, entity: str) -> None:
         """Start with an empty queue."""
@@ -94,7 +96,7 @@ class SlidingExtremeState(Saved):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in and return its running values."""
-        self.line = grow(self.line, n_slots, streams.NOBODY)
+        self.n_slots, self.line = n_slots, grow(self.line, n_slots, streams.NOBODY)
         self.queue = _lengthen(self.queue, self.ends, len(rows))
         mask = rows.takes_part(self.on, self.entity) & rows.present(self.measure.column)
         _, values = rows.increments(self.measure)
@@ -123,6 +125,7 @@ class EverState(_Accumulating):
     """Everything so far, begun anew after ``forget_after`` of silence."""
 
     kept: ClassVar[tuple[str, ...]] = ("acc", "table", "used", "last", "epoch")
+    by_slot: ClassVar[tuple[str, ...]] = ("acc", "last", "epoch")
 
     def __init__(self, measure: Spanned, on: pl.Expr, entity: str) -> None:
         """Start knowing nobody."""
@@ -132,7 +135,8 @@ class EverState(_Accumulating):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in and return its running values."""
-        self.acc, self.last, self.epoch = (
+        self.n_slots, self.acc, self.last, self.epoch = (
+            n_slots,
             grow(self.acc, n_slots, 0),
             grow(self.last, n_slots, k.NEVER),
             grow(self.epoch, n_slots, 0),
@@ -178,6 +182,7 @@ class PreviousState(Saved):
     """The remembered columns of each entity's previous event: numbers as float64, texts as they are, one for each entity."""
 
     kept: ClassVar[tuple[str, ...]] = ("last", "numbers", "texts")
+    by_slot: ClassVar[tuple[str, ...]] = ("last",)
 
     def __init__(self, measure: Previous, on: pl.Expr, entity: str) -> None:
         """Start with nothing remembered."""
@@ -190,7 +195,7 @@ class PreviousState(Saved):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Hand out what was remembered and remember the batch."""
-        self.last = grow(self.last, n_slots, k.NEVER)
+        self.n_slots, self.last = n_slots, grow(self.last, n_slots, k.NEVER)
         self.numbers, self.texts = grow(self.numbers, n_slots, np.nan, 1), grow(self.texts, n_slots, None, 1)
         slot, mask = rows.slots[self.entity], rows.takes_part(self.on, self.entity)
         source, out_t = np.full(len(rows), streams.NOTHING), np.full(len(rows), k.NEVER)
@@ -222,6 +227,7 @@ class FirstSeenState(Saved):
     """Which values each entity has shown, and when last."""
 
     kept: ClassVar[tuple[str, ...]] = ("known", "table", "used")
+    by_slot: ClassVar[tuple[str, ...]] = ("known",)
 
     def __init__(self, measure: FirstSeen, on: pl.Expr, entity: str) -> None:
         """Start with nothing seen."""
@@ -232,7 +238,7 @@ class FirstSeenState(Saved):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in; say for each event whether its value was new, and how many were known."""
-        self.known = grow(self.known, n_slots, 0)
+        self.n_slots, self.known = n_slots, grow(self.known, n_slots, 0)
         oldest = int(rows.t[0]) + int(ORIGIN) - self.forget if self.forget and len(rows) else 0
         self.table, self.used = make_room(self.table, self.used, len(rows), oldest)
         mask = rows.takes_part(self.on, self.entity) & rows.present(self.measure.column)
@@ -255,6 +261,7 @@ class HoursState(Saved):
     """Each entity's events by local clock hour."""
 
     kept: ClassVar[tuple[str, ...]] = ("counts",)
+    by_slot: ClassVar[tuple[str, ...]] = ("counts",)
 
     def __init__(self, measure: Hours, on: pl.Expr, entity: str) -> None:
         """Start at zero."""
@@ -264,7 +271,7 @@ class HoursState(Saved):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch in; return the count of the event's hour and of all hours."""
-        self.counts = grow(self.counts, n_slots, 0)
+        self.n_slots, self.counts = n_slots, grow(self.counts, n_slots, 0)
         out, total = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         streams.run_hours(
             rows.slots[self.entity],

@@ -68,23 +68,33 @@ class Running(Protocol):
         """Return the state as named arrays."""
 
     def restore(self, saved: Arrays) -> None:
-        """Take over saved arrays."""
+        """Take over saved arrays, which nobody else may hold."""
 
 
 class Saved:
-    """Saving and restoring for states whose whole content is the attributes named in ``kept``."""
+    """Saving and restoring for states whose whole content is the attributes named in ``kept``.
+
+    Of arrays ``by_slot``, which have room for more entities than there are, the places of ``n_slots`` are kept.
+    """
 
     kept: ClassVar[tuple[str, ...]] = ()
+    by_slot: ClassVar[tuple[str, ...]] = ()
+    n_slots = 0
 
     def arrays(self) -> Arrays:
         """Return the state as named arrays."""
-        return {name: np.asarray(getattr(self, name)) for name in self.kept}
+        return {name: self._used(name) for name in self.kept}
+
+    def _used(self, name: str) -> NDArray[Any]:
+        array = np.asarray(getattr(self, name))
+        return array[: self.n_slots] if name in self.by_slot else array
 
     def restore(self, saved: Arrays) -> None:
-        """Take over saved arrays; whole numbers come back as such."""
+        """Take over saved arrays, which nobody else may hold; whole numbers come back as such."""
         for name in self.kept:
             array = saved[name]
-            setattr(self, name, array.copy() if array.ndim else array.item())
+            setattr(self, name, array if array.ndim else array.item())
+        self.n_slots = max((len(saved[name]) for name in self.by_slot), default=0)
 
     def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:
         """Leave late events out: what is not a calendar window has no boundary at which they could enter."""

@@ -95,6 +95,9 @@ class WindowState(Saved):
         "win", "acc", "ring", "first", "fired", "base_win", "base", "table", "used", "touched", "n_touched",
         "touched_window", "current", "pending", "too_old", "seen", "last", "past", "days", "pop",
     )  # fmt: skip
+    by_slot: ClassVar[tuple[str, ...]] = (
+        "win", "acc", "ring", "first", "fired", "base_win", "base", "touched", "seen", "last", "past", "days"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -146,6 +149,7 @@ class WindowState(Saved):
         self.values = np.empty(max([f.windows for f in self.own], default=0))
 
     def _grow(self, n: int) -> None:
+        self.n_slots = n
         self.win, self.acc = grow(self.win, n, k.NEVER), grow(self.acc, n, 0)
         self.ring, self.first = grow(self.ring, n, 0), grow(self.first, n, k.NEVER)
         self.base_win, self.base = grow(self.base_win, n, k.NEVER), grow(self.base, n, np.nan)
