@@ -1,0 +1,146 @@
+"""Real engines in processes of their own: started, watched through their status, killed, and compared with the replay.
+
+Layer: tests. How hard they are tried is said by ``TOCSIN_SOAK``: unset for the short form that runs with every suite, 1 for
+the long one behind ``make soak``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from polars.testing import assert_frame_equal
+
+import tocsin as tc
+from tests.live_fixtures import as_lines, mails
+from tocsin.alerts import Alerts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+SOAK = os.environ.get("TOCSIN_SOAK", "") not in {"", "0"}
+DEADLINE_SECONDS = 600 if SOAK else 120
+
+
+class Engine:
+    """One `tocsin run` in its own process. What it says goes to a file, so that it never waits for us."""
+
+    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: Any = None, **popen: Any):
+        self.state, self.said = folder / "state", folder / "said.jsonl"
+        self._log = self.said.open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tocsin", "run", *arguments], cwd=folder, stdin=stdin or subprocess.DEVNULL, stdout=self._log,
+            stderr=self._log, start_new_session=True, env=os.environ | {"NO_COLOR": "1"} | dict(env or {}), **popen,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """The status it wrote last; empty before the first."""
+        try:
+            found: dict[str, Any] = json.loads((self.state / "status.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if found.get("pid") == self.process.pid else {}
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines it logged that are JSON."""
+        lines = []
+        for line in self.said.read_text("utf-8", "replace").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
+
+    def until(self, what: Callable[[dict[str, Any]], bool], why: str) -> dict[str, Any]:
+        """Wait until its status is so, and return that."""
+        end = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < end:
+            status = self.status()
+            if status and what(status):
+                return status
+            assert self.process.poll() is None, f"{why}: it ended with {self.process.returncode}: {self.tail()}"
+            time.sleep(0.05)
+        raise AssertionError(f"{why}: it did not come to that: {json.dumps(self.status())[:2000]} {self.tail()}")
+
+    def tail(self) -> str:
+        """The end of what it said."""
+        return self.said.read_text("utf-8", "replace")[-3000:]
+
+    def kill(self) -> None:
+        """Kill -9 the whole group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
+
+    def stop(self) -> float:
+        """SIGTERM; return how many seconds it took to end cleanly."""
+        began = time.monotonic()
+        self.process.terminate()
+        code = self.process.wait(30)
+        self._log.close()
+        assert code == 0, f"it ended with {code}: {self.tail()}"
+        return time.monotonic() - began
+
+    def wait(self) -> int:
+        """Wait until it ends by itself."""
+        code = self.process.wait(DEADLINE_SECONDS)
+        self._log.close()
+        return code
+
+
+@contextmanager
+def engine(folder: Path, *arguments: str, **options: Any) -> Iterator[Engine]:
+    """An engine that is surely gone afterwards."""
+    started = Engine(folder, *arguments, **options)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.kill()
+
+
+@cache
+def log_of(n: int, seed: int = 3) -> list[dict[str, Any]]:
+    """An event log to run on: mails and logins, nearly in order, some events twice."""
+    return mails(np.random.default_rng(seed), n, users=max(8, n // 200), days=15)
+
+
+def write_log(path: Path, events: list[dict[str, Any]]) -> Path:
+    """Write events as JSON lines."""
+    path.write_bytes(b"".join(line + b"\n" for line in as_lines(events)))
+    return path
+
+
+def replay(path: Path, rules: tuple[Any, ...] = (), **options: Any) -> tc.Backtest:
+    """What a backtest of the file says, every score kept."""
+    return tc.backtest(rules or tc.rules.ALL, tc.read(path, **options), keep_scores=True)
+
+
+def kept_scores(state: Path) -> pl.DataFrame:
+    """Every score that an engine kept, in an order that depends on nothing but them."""
+    files = sorted((state / "scores").glob("*.arrow"))
+    return pl.concat([pl.read_ipc(f) for f in files]).sort("detection", "event_id", "score", "fired")
+
+
+def assert_same(folder: Path, past: tc.Backtest) -> None:
+    """Every score and every finding of the engine in the folder equals the replay's."""
+    ran = set(past.engine.plan.planned and [p.detection.id for p in past.engine.plan.planned])
+    expected = pl.concat([s.with_columns(detection=pl.lit(d)) for d, s in past.scores.items()])
+    got = kept_scores(folder / "state").filter(pl.col("detection").is_in(ran))
+    assert_frame_equal(got, expected.sort("detection", "event_id", "score", "fired"))
+    with Alerts(folder / "soc.db") as log:
+        found = log.history().findings.filter(pl.col("detection_id").is_in(ran)).sort("finding_id")
+    wanted = past.findings.sort("finding_id")
+    shared = [c for c in wanted.columns if c in found.columns and c != "peak_score"]
+    assert_frame_equal(found.select(shared), wanted.select(shared), check_dtypes=False)
+    assert found["finding_id"].is_unique().all()
