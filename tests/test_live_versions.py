@@ -298,6 +298,16 @@ def test_a_broken_rule_file_is_found_once_and_changes_nothing(seen: Watched, kin
     assert change.finding.schema == tc.backtest([], tc.read(pl.DataFrame(SMALL))).findings.schema
 
 
+def test_the_alert_log_takes_the_finding_of_a_broken_file_once(seen: Watched, tmp_path: Path):
+    seen.rules.write_text("DETECTIONS = (")
+    (change,) = seen.looks()
+    assert change.finding is not None
+    with tc.Alerts(tmp_path / "log.db", clock=lambda: NOW) as log:
+        added = [log.add(change.finding, source="live").findings for _ in range(2)]
+        assert added == [1, 0]
+        assert log.alerts().height == 1
+
+
 SMALL = {"event_id": ["a"], "timestamp": [NOW], "user_id": ["ada"]}
 
 

@@ -18,11 +18,11 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import tocsin
 from tocsin.durable import OWNER_ONLY, sync_folder, write_durably
 from tocsin.errors import RuleError, StateError, TocsinError
 from tocsin.geo import read_geo
@@ -123,7 +123,7 @@ class Versions:
                     files.append(self._copy("geo", path))
             manifest = Manifest(tuple(files))
             if not rules:
-                manifest = Manifest(tuple(files), tuple((d.id, d.version) for d in ALL), tocsin.__version__)
+                manifest = Manifest(tuple(files), tuple((d.id, d.version) for d in ALL), version("tocsin"))
             target = self.folder / manifest.digest
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_durably(target / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
@@ -319,7 +319,7 @@ def _refuse_other_rules(manifest: Manifest) -> None:
     now = {d.id: d.version for d in ALL}
     differ = sorted(set(manifest.shipped) ^ set(now.items()))
     if differ:
-        was, now_is = manifest.tocsin, tocsin.__version__
+        was, now_is = manifest.tocsin, version("tocsin")
         raise StateError(
             f"The state was made with the rules that tocsin {was} ships; {differ[0][0]} is another in {now_is}. "
             f"Start tocsin {was} and let it stop in order, or start with an empty state folder."
