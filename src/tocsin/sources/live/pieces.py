@@ -50,6 +50,7 @@ class Piece:
         numbers: The number of each line of ``data`` (Kafka: its offset), or None where they follow each other.
         parsed: The records where the source reads their format itself (CSV, Parquet, log lines), numbered; else None.
         faults: Records that are none: number, the bytes (or as many of them as were kept), why.
+        source: Whose records they are, where that is not the span's source: dead letters that were sent again; else None.
         received_at: When the records were received, where the source wrote that down (aware); None: when they are read.
         rows: How many records there are, faults included; an estimate is not enough, batches are bounded by it.
     """
@@ -61,6 +62,7 @@ class Piece:
     numbers: tuple[int, ...] | None = None
     parsed: tuple[Parsed, ...] | None = None
     faults: tuple[tuple[int, bytes, str], ...] = ()
+    source: str | None = None
     received_at: datetime | None = None
     rows: int = 0
 
