@@ -47,7 +47,7 @@ def adopt(engine: Engine, old: Engine, state: State) -> State:
             adopted.firing[detection.id] = state.firing[detection.id]
             adopted.tallies[detection.id] = state.tallies[detection.id]
     if state.arrival.waiting is not None:
-        adopted.arrival.waiting = _fitted(engine, adopted, state.arrival.waiting)
+        adopted.arrival.wait([_fitted(engine, adopted, state.arrival.waiting)])
     return adopted
 
 

@@ -125,6 +125,11 @@ class Arrival:
         return in_one_chunk(pl.concat([p.frame for p in self._waiting])) if self._waiting else None
 
     @property
+    def waiting_rows(self) -> int:
+        """How many events wait."""
+        return sum(p.frame.height for p in self._waiting)
+
+    @property
     def pieces(self) -> Sequence[Piece]:
         """All that waits, in the pieces it came in."""
         return self._waiting

@@ -57,6 +57,13 @@ class State:
     counts: dict[str, int]
     rules: str
 
+    @property
+    def size_bytes(self) -> int:
+        """How much its arrays hold, about; names and waiting events are not counted."""
+        parts = [a for part in (*self.running.values(), *self.firing.values()) for a in part.arrays().values()]
+        tables = [s.table for s in self.slots.values()]
+        return sum(a.nbytes for a in (*parts, *tables, self.arrival.ids.entries, self.arrival.ids.index))
+
 
 @dataclass
 class Output:

@@ -132,4 +132,3 @@ def _read(path: Path, engine: Engine) -> dict[str, Any]:
         return {name: parts.get(name) for name in parts.names()}
     except StateError as error:
         raise StateError(f"{path}: {error}. {_ADVICE}") from error
-

@@ -7,7 +7,8 @@ in which order, and when they were received; or that a partition went silent, th
 input has ended. Whoever folds the entries over the records gets the same scores, wherever the process stopped in between.
 
 The log is made of files named by their first entry. A line is ``CRC JSON``. The last line of the last file may be torn by a
-crash (its end is missing, or pages of it are zeros): it was never acted upon, and is cut. Damage anywhere else is an error that names the file and line.
+crash (its end is missing, or pages of it are zeros): it was never acted upon, and is cut. Damage anywhere else is an
+error that names the file and line.
 """
 
 from __future__ import annotations

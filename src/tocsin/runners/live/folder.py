@@ -30,7 +30,9 @@ class StateFolder:
         """The batch log."""
         self.snapshots = self.path / "snapshots"
         self.versions = self.path / "versions"
-        """Rules, reference data and mappings as they were, by digest."""
+        """Rules and reference data as they were, by digest."""
+        self.decoders = self.path / "decoders"
+        """How each source is read, by digest."""
         self.spool = self.path / "spool"
         """What came in and cannot be asked for again, a folder for each source."""
         self.tables = self.path / "tables"
@@ -47,7 +49,7 @@ class StateFolder:
         """Make the folder where there is none, and keep every other process from writing to it until `unlock`."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.batches, self.snapshots, self.versions, self.spool):
+            for folder in (self.batches, self.snapshots, self.versions, self.decoders, self.spool):
                 folder.mkdir(mode=0o700, exist_ok=True)
             lock = (self.path / "lock").open("a+")
         except OSError as error:

@@ -260,6 +260,19 @@ def make_settings(document: dict[str, Any], where: str, folder: Path) -> Setting
     return rooted
 
 
+def once(settings: Settings) -> Settings:
+    """Return the settings with every source read to its present end instead of followed.
+
+    Raises:
+        SettingsError: A source has no end.
+    """
+    endless = [s.name for s in settings.sources if isinstance(s, HttpSource | KafkaSource)]
+    if endless:
+        raise SettingsError(f"{endless[0]}: such a source has no end; leave --once and --finish out.")
+    read = [s.model_copy(update={"follow": False}) if "follow" in type(s).model_fields else s for s in settings.sources]
+    return settings.model_copy(update={"sources": tuple(read)})
+
+
 def _all_names() -> set[str]:
     found: set[str] = set()
     models: list[type[_Model]] = [

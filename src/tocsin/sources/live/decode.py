@@ -266,8 +266,10 @@ class Decoder:
             (column, reason), *more = causes
             whole, record = raw.record(number)
             told = "; ".join([reason, *(f"{c}: {r}" for c, r in more)])
-            letters.append(_letter(piece, number, record, column, told, whole=whole))
-        letters += [_letter(piece, number, record, "", reason, whole=False) for number, record, reason in piece.faults]
+            letters.append(letter_of(piece, number, record, column, told, whole=whole))
+        letters += [
+            letter_of(piece, number, record, "", reason, whole=False) for number, record, reason in piece.faults
+        ]
         return letters
 
     @staticmethod
@@ -309,7 +311,8 @@ class _Raw:
         raise KeyError(number)
 
 
-def _letter(piece: Piece, number: int, record: bytes, column: str, reason: str, *, whole: bool) -> Letter:
+def letter_of(piece: Piece, number: int, record: bytes, column: str, reason: str, *, whole: bool = True) -> Letter:
+    """Return the letter of a record; of one that is very large only the beginning is kept."""
     kept = record if len(record) <= MAX_LETTER_BYTES else record[:KEPT_BYTES]
     whole = whole and len(kept) == len(record)
     return Letter(f"{piece.prefix}:{number}", piece.span.source, piece.span.partition, kept, whole, column, reason)

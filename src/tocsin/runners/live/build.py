@@ -1,0 +1,135 @@
+"""From settings to the parts of a running engine: sources, spools, rules, outputs.
+
+Enters: settings and a locked state folder. Leaves: `Parts`. Secrets are read here, from the environment and from files that
+are their owner's alone. Layer: runners.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tocsin.errors import SettingsError
+from tocsin.runners.live.deadletters import DeadLetters
+from tocsin.runners.live.live import Live
+from tocsin.runners.live.outputs import Outputs
+from tocsin.runners.live.private import private_text
+from tocsin.runners.live.settings import FileSource, FolderSource, HttpSource, KafkaSource, StdinSource
+from tocsin.sources.live.folder import DropFolder
+from tocsin.sources.live.spool import Spool, SpoolSource
+from tocsin.sources.live.stdin import StdinSpooler
+from tocsin.sources.live.tail import FileTail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from tocsin.runners.live.folder import StateFolder
+    from tocsin.runners.live.meters import Meters
+    from tocsin.runners.live.settings import Settings
+    from tocsin.sources.live import LiveSource
+
+RESENT = "resent"
+"""The spool of dead letters that were mended and sent again; no source may have this name."""
+
+
+@dataclass
+class Parts:
+    """The sources of an engine, and the spools that its HTTP door writes to, by source."""
+
+    sources: list[LiveSource] = field(default_factory=list)
+    doors: dict[str, Spool] = field(default_factory=dict)
+    spoolers: list[StdinSpooler] = field(default_factory=list)
+
+
+def build_sources(settings: Settings, folder: StateFolder, clock: Callable[[], datetime]) -> Parts:
+    """Return the sources of the settings, none of them opened.
+
+    Raises:
+        SettingsError: A secret is missing, or lies open to others.
+    """
+    parts = Parts()
+    for asked in settings.sources:
+        if asked.name == RESENT:
+            raise SettingsError(f"sources: the name {RESENT!r} is taken; call the source something else.")
+        parts.sources.append(_source(asked, settings, folder, clock, parts))
+    parts.sources.append(SpoolSource(RESENT, Spool(folder.spool / RESENT)))
+    return parts
+
+
+def _source(
+    asked: Any, settings: Settings, folder: StateFolder, clock: Callable[[], datetime], parts: Parts
+) -> LiveSource:
+    if isinstance(asked, FileSource):
+        return FileTail(asked.name, asked.path, start=asked.start, follow=asked.follow)
+    if isinstance(asked, FolderSource):
+        return DropFolder(
+            asked.name, asked.path, pattern=asked.pattern, settle_seconds=asked.settle_seconds, follow=asked.follow, clock=clock
+        )  # fmt: skip
+    if isinstance(asked, KafkaSource):
+        return _kafka(asked)
+    spool = Spool(folder.spool / asked.name, max_bytes=settings.http.max_spool_bytes)
+    if isinstance(asked, StdinSource):
+        spooler = StdinSpooler(sys.stdin.buffer, spool, clock=clock)
+        parts.spoolers.append(spooler)
+        return SpoolSource(asked.name, spool, ended=lambda: spooler.ended)
+    assert isinstance(asked, HttpSource)
+    parts.doors[asked.name] = spool
+    return SpoolSource(asked.name, spool)
+
+
+def _kafka(asked: KafkaSource) -> LiveSource:
+    from tocsin.sources.live.kafka import KafkaTopic
+
+    return KafkaTopic(
+        asked.name, brokers=asked.brokers, topic=asked.topic, group=asked.group, start=asked.start, security=asked.security,
+        sasl_mechanism=asked.sasl_mechanism, user=private_text(asked.user_env, None, f"{asked.name}.user"),
+        password=private_text(asked.password_env, asked.password_file, f"{asked.name}.password"),
+        ca_file=asked.ca_file, certificate_file=asked.certificate_file, key_file=asked.key_file, options=asked.options,
+    )  # fmt: skip
+
+
+@dataclass
+class Engine:
+    """All parts of a run, put together."""
+
+    live: Live
+    parts: Parts
+    outputs: Outputs
+
+    def run(self) -> None:
+        """Start everything that runs beside the engine, run it, and stop everything again."""
+        self.outputs.start()
+        for spooler in self.parts.spoolers:
+            spooler.start()
+        try:
+            self.live.run()
+        finally:
+            for spooler in self.parts.spoolers:
+                spooler.stop()
+            self.outputs.stop()
+
+
+def build(
+    settings: Settings,
+    folder: StateFolder,
+    meters: Meters,
+    *,
+    clock: Callable[[], datetime],
+    accept_loss: bool = False,
+    finish: bool = False,
+) -> Engine:
+    """Return an engine that is ready to run over a locked state folder."""
+    parts = build_sources(settings, folder, clock)
+    letters = DeadLetters(folder.dead_letters, keep_days=settings.dead_letter_days, clock=clock)
+    asked = () if settings.shadow or settings.log is None else settings.outputs
+
+    def tell(words: str) -> None:
+        live.trouble(words)
+
+    outputs = Outputs(settings.log or "", asked, folder.path / "outputs", clock, tell=tell)
+    live = Live(
+        settings, folder, parts.sources, letters, meters, clock=clock, outputs=outputs, accept_loss=accept_loss, finish=finish
+    )  # fmt: skip
+    return Engine(live, parts, outputs)

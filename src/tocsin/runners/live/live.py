@@ -1,0 +1,364 @@
+"""Live: the whole engine of one machine, from its sources to the alert log, started, recovered and stopped.
+
+Enters: settings, sources, a clock. Leaves: rows of the alert log, snapshots, a status; `run` returns when it was told to stop, or
+when every source has ended. Layer: runners.
+
+Three threads pass work on through short queues: the reader (sources, batch log, decoding), the step (here), the sink (dead
+letters, alert log). A slow one makes those before it wait, so memory does not grow with what has to be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tocsin.calendars import moment
+from tocsin.durable import write_durably
+from tocsin.engine.snapshots import Snapshots
+from tocsin.errors import StateError
+from tocsin.kernels.windows import NEVER
+from tocsin.runners.live.batchlog import Batch, BatchLog, Version
+from tocsin.runners.live.machine import Machine, Outcome, Preparer, Work
+from tocsin.runners.live.patience import PASSING, GaveUpError
+from tocsin.runners.live.pipes import ahead
+from tocsin.runners.live.reader import Held, Reader
+from tocsin.runners.live.sink import Sink
+from tocsin.runners.live.versions import Versions
+from tocsin.runners.live.watch import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    import polars as pl
+
+    from tocsin.runners.live.deadletters import DeadLetters
+    from tocsin.runners.live.folder import StateFolder
+    from tocsin.runners.live.meters import Meters
+    from tocsin.runners.live.outputs import Outputs
+    from tocsin.runners.live.settings import Settings
+    from tocsin.sources.live import LiveSource
+
+_LOG = logging.getLogger("tocsin.live")
+STOP_SECONDS = 3.0
+"""How long a clean stop waits for the alert log; what it does not take by then is done by the next start."""
+STATUS_SECONDS = 1.0
+MUTE_SECONDS, MOST_MUTED = 60.0, 1000
+MOST_WAITING_ROWS = 2_000_000
+"""Where more events wait for release, sources that run ahead of the slowest one are not read."""
+
+
+class Live:
+    """One run over a locked state folder.
+
+    sources: opened by the run, which also closes them. letters: where what was set aside goes. clock: the wall clock. outputs:
+    brings new alerts to whoever wants them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: StateFolder,
+        sources: Sequence[LiveSource],
+        letters: DeadLetters,
+        meters: Meters,
+        *,
+        clock: Callable[[], datetime],
+        outputs: Outputs | None = None,
+        accept_loss: bool = False,
+        finish: bool = False,
+    ) -> None:
+        self._settings, self._folder, self._clock, self._meters = settings, folder, clock, meters
+        self._sources, self._letters, self._outputs = sources, letters, outputs
+        self._versions = Versions(folder.versions)
+        self._watcher: Watcher | None = None
+        self._errors: queue.SimpleQueue[pl.DataFrame] = queue.SimpleQueue()
+        self._finish = finish
+        self._units = {s.name: "messages" if s.kind == "kafka" else "bytes" for s in settings.sources}
+        self._stop, self._give_up = threading.Event(), threading.Event()
+        self._snapshots = Snapshots(
+            folder.snapshots, keep=settings.snapshots.keep, full_every=settings.snapshots.full_every
+        )
+        self._log = BatchLog(folder.batches)
+        self._machine = Machine()
+        self._preparer = Preparer(settings, self._versions, folder.decoders, folder.key())
+        self._held = Held(MOST_WAITING_ROWS)
+        self._reader = Reader(
+            settings, sources, self._log, self._preparer, clock=clock, stop=self._stop, changed=self._changed, held_back=self._held,
+            trouble=self.trouble, accept_loss=accept_loss,
+        )  # fmt: skip
+        scores = folder.scores if settings.keep_scores else None
+        if scores is not None:
+            scores.mkdir(mode=0o700, exist_ok=True)
+        self._sink = Sink(
+            None if settings.shadow else settings.log, letters, scores, trouble=self.trouble, done=self._done,
+            wake=outputs.wake if outputs else _nothing, give_up=self._give_up,
+        )  # fmt: skip
+        self._saved_number, self._saved_at = 0, time.monotonic()
+        self._looked_at = 0.0
+        self._logged: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """Ask the run to end: no further batch is begun, what is under way is finished, a snapshot is written."""
+        self._stop.set()
+
+    @property
+    def number(self) -> int:
+        """The last entry of the batch log that was applied."""
+        return self._machine.number
+
+    def trouble(self, what: str) -> None:
+        """Note what does not go as it should, and log it: the same words once a minute."""
+        self._meters.trouble(what, self._clock())
+        now = time.monotonic()
+        if now - self._logged.get(what, -MUTE_SECONDS) >= MUTE_SECONDS:
+            if len(self._logged) >= MOST_MUTED:
+                self._logged.clear()
+            self._logged[what] = now
+            _LOG.warning("trouble", extra={"fields": {"what": what}})
+
+    # The run
+
+    def run(self) -> None:
+        """Recover, then follow the sources.
+
+        Raises:
+            StateError: The state folder cannot be used.
+            LostError: Records that have to be read again are gone.
+        """
+        try:
+            self._recover()
+            if self._machine.finished:
+                raise StateError(
+                    f"{self._folder.path}: its input was finished, nothing can follow. Start anew with another state folder."
+                )
+            self._follow()
+            self._end()
+        finally:
+            self._stop.set()
+            self._give_up.set()
+            self._sink.finish(0.5)
+            for source in self._sources:
+                source.close()
+            self._log.close()
+            self._meters.mode("stopped")
+            with contextlib.suppress(OSError):
+                self.write_status()
+
+    def _recover(self) -> None:
+        """Load the newest valid snapshot and do again what the batch log says came after it."""
+        self._meters.mode("recovering")
+        self._resume()
+        self._sink.start(self._machine.number)
+        began, came_from = time.monotonic(), self._machine.number
+        for work in self._stepping(ahead(self._reader.replay(came_from))):
+            self._step(work)
+        facts = {"snapshot": came_from, "entries": self._machine.number, "seconds": round(time.monotonic() - began, 3)}
+        _LOG.info("recovered", extra={"fields": facts})
+
+    def _resume(self) -> None:
+        found = self._snapshots.peek()
+        if found is None:
+            return
+        self._check_times(found.facts)
+        engine = self._preparer.resume(Version(**found.facts["version"]))
+        if engine is None:
+            return  # nothing had been read by then
+        restored = self._snapshots.newest(engine)
+        if restored is None:
+            return
+        for note in restored.notes:
+            self.trouble(note)
+        self._machine.resume(engine, restored.state, restored.number, restored.facts)
+        self._saved_number = restored.number
+
+    def _check_times(self, facts: dict[str, Any]) -> None:
+        now = self._settings.times
+        for name, before in facts["times"].items():
+            if getattr(now, name) != before:
+                raise StateError(
+                    f"{self._folder.path}: times.{name} was {before} when this state was made, the settings say {getattr(now, name)}."
+                    " Which events are late or repeated depends on it: put it back, or start anew with another state folder."
+                )
+
+    def _follow(self) -> None:
+        digest = self._begin_version()
+        settings = self._settings
+        self._watcher = Watcher(
+            self._versions, settings.rules, settings.references, self._preparer.compile, digest=digest, columns=self._preparer.columns()
+        )  # fmt: skip
+        self._watcher.start()
+        self._meters.mode("shadow" if settings.shadow else "live")
+        try:
+            for work in self._stepping(ahead(self._reader.follow(self._machine.positions, digest))):
+                self._step(work)
+                self._look()
+        finally:
+            self._watcher.stop()
+
+    def _begin_version(self) -> str:
+        """Return the version of rules and references that the files hold now.
+
+        Raises:
+            BrokenFileError: One of them is wrong; nothing was read.
+        """
+        digest = self._versions.keep(self._settings.rules.files, self._settings.references)
+        self._versions.open(digest)
+        return digest
+
+    def _changed(self) -> str | None:
+        """Return the digest of a new version of rules and references, once there is one; called by the reader."""
+        change = self._watcher.changed() if self._watcher is not None else None
+        if change is None:
+            return None
+        _LOG.info("files", extra={"fields": {"note": change.note}})
+        if change.finding is not None:
+            self.trouble(change.note)
+            self._errors.put(change.finding)
+        return change.digest
+
+    def _stepping(self, works: Iterator[Work | None]) -> Iterator[Work]:
+        """Yield work as it comes; in between look after snapshots and the status."""
+        for work in works:
+            if work is None:
+                self._look()
+                continue
+            yield work
+
+    def _step(self, work: Work) -> None:
+        outcome = self._machine.apply(work)
+        self._sink.put(outcome)
+        if (state := self._machine.state) is not None:
+            self._held.look(state.arrival)
+
+    def _end(self) -> None:
+        """Finish what is under way, and save."""
+        self._meters.mode("stopping")
+        if self._finish and not self._stop.is_set():
+            self._step(self._reader.finish())
+        self._stop.set()
+        if self._sink.finish(STOP_SECONDS):
+            self._snapshot()
+            self._reader.settle()
+        elif self._sink.error is not None and not isinstance(self._sink.error, GaveUpError):
+            raise self._sink.error
+        else:
+            self.trouble("stopped before everything was written to the alert log; the next start writes the rest")
+
+    # What happens beside the batches
+
+    def _done(self, outcome: Outcome) -> None:
+        """Count a batch that is durable; called by the sink."""
+        work = outcome.work
+        if isinstance(work.entry, Batch):
+            counts = {"accepted" if fate == "ok" else fate: n for fate, n in outcome.counts.items()}
+            found = sum(f.height for f in outcome.findings)
+            seconds = time.monotonic() - work.begun
+            self._meters.batch(work.read, seconds, {**counts, "rejected": work.rejected}, found, self._clock())
+
+    def _look(self) -> None:
+        """See to what is due: the error that a file's owner has to know of, a snapshot, the status."""
+        now = time.monotonic()
+        while not self._errors.empty():
+            self._sink.put(self._errors.get())
+        if now - self._saved_at >= self._settings.snapshots.every_seconds and self._machine.number > self._saved_number:
+            self._snapshot()
+        if now - self._looked_at >= STATUS_SECONDS:
+            self._looked_at = now
+            self._tell()
+            try:
+                self.write_status()
+            except OSError as error:
+                self.trouble(f"the status: {error}")
+
+    def _snapshot(self) -> None:
+        """Save the state once all that it holds is durable elsewhere; then let the sources forget what is before the oldest one."""
+        machine = self._machine
+        if machine.engine is None or machine.state is None or machine.number == self._saved_number:
+            return
+        until = time.monotonic() + STOP_SECONDS
+        while self._sink.durable < machine.number and self._sink.error is None:
+            if time.monotonic() >= until:
+                return  # the log is away: there is time for a snapshot when it is back
+            time.sleep(0.001)
+        began = time.monotonic()
+        times = self._settings.times
+        kept = {name: getattr(times, name) for name in ("lateness", "dedup_horizon", "future_skew")}
+        try:
+            written = self._snapshots.save(machine.state, machine.number, {**machine.facts(), "times": kept})
+        except PASSING as error:
+            self.trouble(f"the snapshot: {error}")
+            self._saved_at = time.monotonic()
+            return
+        self._saved_number, self._saved_at = machine.number, time.monotonic()
+        _LOG.info(
+            "snapshot", extra={"fields": {"number": machine.number, "kind": written.kind, "bytes": written.bytes}}
+        )
+        self._meters.snapshot(machine.number, written.kind, self._clock(), written.bytes, self._saved_at - began)
+        self._release()
+
+    def _release(self) -> None:
+        oldest = self._snapshots.oldest_kept()
+        if oldest is None:
+            return
+        try:
+            self._log.forget(oldest.number)
+            self._forget_versions(oldest.number, oldest.facts["version"]["rules"])
+        except OSError as error:
+            self.trouble(f"forgetting what is saved: {error}")
+        self._reader.release(oldest.facts["positions"])
+
+    def _forget_versions(self, number: int, rules: str) -> None:
+        """Remove versions that no snapshot and no entry after the oldest one names."""
+        if sum(1 for path in self._folder.versions.glob("*/manifest.json")) > 1:
+            later = {e.rules for _, e in self._log.entries(number) if isinstance(e, Version)}
+            self._versions.forget({rules, self._machine.version.rules, self._preparer.version.rules} | later)
+
+    # What it shows of itself
+
+    def _tell(self) -> None:
+        machine, meters = self._machine, self._meters
+        self._tell_sources()
+        for told in self._outputs.status() if self._outputs else ():
+            meters.output(**told)
+        meters.dead_letters(self._letters.open_count())
+        if machine.engine is None or machine.state is None:
+            return
+        state, engine = machine.state, machine.engine
+        meters.rules(state.tallies, {d.id: d.version for d in engine.detections})
+        meters.skipped(engine.skipped)
+        arrival = state.arrival
+        entities = {e: s.n for e, s in state.slots.items()}
+        meters.state(entities, arrival.ids.used, arrival.waiting_rows, state.size_bytes)
+        meters.watermark(moment(arrival.frontier) if NEVER < arrival.frontier < 1 << 60 else None)
+
+    def _tell_sources(self) -> None:
+        state = self._machine.state
+        arrival = None if state is None else state.arrival
+        known = {} if arrival is None else arrival.partitions
+        for (source, partition), behind in self._reader.behind().items():
+            number = known.get(f"{source}/{partition}")
+            clock = int(NEVER) if arrival is None or number is None else int(arrival.clock[number])
+            self._meters.source(
+                source, partition, behind=behind, unit=self._units[source], watermark=None if clock == NEVER else moment(clock),
+                idle=arrival is not None and number is not None and bool(arrival.idle[number]),
+            )  # fmt: skip
+
+    def write_status(self) -> None:
+        """Write down how things stand, for `tocsin status`."""
+        status = self._meters.status(self._clock())
+        write_durably(self._folder.status, json.dumps(status, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How things stand."""
+        return self._meters.status(self._clock())
+
+
+def _nothing() -> None:
+    """Do nothing."""

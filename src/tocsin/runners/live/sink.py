@@ -1,0 +1,184 @@
+"""The sink: what batches gave becomes durable, in their order, before anything is said to be done.
+
+Enters: outcomes. Leaves: dead letters, rows of the alert log, scores where they are kept; the number of the last entry all of
+which is durable. Layer: runners. Everything here may be done twice: letters, findings and score files are known by their
+names.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tocsin.alerts import Alerts, Grouping
+from tocsin.durable import write_durably
+from tocsin.runners.live.patience import GaveUpError, patiently
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from tocsin.detection import Detection
+    from tocsin.runners.live.deadletters import DeadLetters
+    from tocsin.runners.live.machine import Outcome
+
+DEPTH = 4
+"""Outcomes that may wait; then the step waits, then the reader: that is all the memory a slow log can take."""
+
+
+class Sink:
+    """Writes in a thread of its own.
+
+    log: where alerts go, or None (shadow): then findings are counted and dropped. scores: a folder, or None. done: called after
+    each outcome has become durable. wake: called after alerts were written. give_up: set when nothing may be waited for any longer.
+    """
+
+    def __init__(
+        self,
+        log: str | None,
+        letters: DeadLetters,
+        scores: Path | None,
+        *,
+        trouble: Callable[[str], None],
+        done: Callable[[Outcome], None],
+        wake: Callable[[], None],
+        give_up: threading.Event,
+    ) -> None:
+        self._log, self._letters, self._scores = log, letters, scores
+        self._trouble, self._done, self._wake, self._give_up = trouble, done, wake, give_up
+        self._queue: queue.Queue[Outcome | pl.DataFrame | None] = queue.Queue(DEPTH)
+        self._alerts: Alerts | None = None
+        self._grouping: tuple[Detection, ...] | None = None
+        self.durable = 0
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="tocsin-sink", daemon=True)
+
+    def start(self, durable: int) -> None:
+        """Begin; everything up to this entry is durable."""
+        self.durable = durable
+        self._thread.start()
+
+    def put(self, item: Outcome | pl.DataFrame) -> None:
+        """Hand over an outcome, or findings that belong to no batch; waits while the log is slower than the stream.
+
+        Raises:
+            GaveUpError: The sink has stopped.
+        """
+        while self._thread.is_alive():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        raise self.error or GaveUpError("the sink has stopped")
+
+    def finish(self, timeout_seconds: float) -> bool:
+        """Wait until all is durable; tell whether it is."""
+        until = time.monotonic() + timeout_seconds
+        while self._thread.is_alive() and time.monotonic() < until:
+            try:
+                self._queue.put(None, timeout=0.05)
+                break
+            except queue.Full:
+                continue
+        self._thread.join(max(0.0, until - time.monotonic()))
+        return not self._thread.is_alive() and self.error is None
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._write(batch)
+        except GaveUpError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that steps, which raises it
+            self.error = error
+        finally:
+            if self._alerts is not None:
+                self._alerts.disconnect()
+
+    def _next(self) -> list[Outcome | pl.DataFrame] | None:
+        """Return all that waits, at least one; None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        found = [first]
+        while True:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                return found
+            if following is None:
+                self._queue.put(None)
+                return found
+            found.append(following)
+
+    def _write(self, items: Sequence[Outcome | pl.DataFrame]) -> None:
+        outcomes = [i for i in items if not isinstance(i, pl.DataFrame)]
+        findings = [i for i in items if isinstance(i, pl.DataFrame)]
+        self._set_aside(outcomes)
+        for rules, together in _by_rules(outcomes):
+            found = [*findings, *(f for o in together for f in o.findings)]
+            findings = []
+            self._raise(found, [p for o in together for p in o.peaks], rules)
+        if findings:
+            self._raise(findings, [], self._grouping or ())
+        for outcome in outcomes:
+            self._keep_scores(outcome)
+            self.durable = outcome.work.number
+            self._done(outcome)
+
+    def _patiently(self, task: Callable[[], object], what: str) -> None:
+        patiently(task, self._trouble, self._give_up, what)
+
+    def _set_aside(self, outcomes: Iterable[Outcome]) -> None:
+        letters = [letter for o in outcomes for letter in o.letters]
+        late = [o.late for o in outcomes if o.late is not None]
+        if letters:
+            self._patiently(lambda: self._letters.add(letters), "the dead letters")
+        if late:
+            self._patiently(lambda: self._letters.add_late(pl.concat(late, how="diagonal")), "the late events")
+
+    def _raise(self, findings: list[pl.DataFrame], peaks: list[pl.DataFrame], rules: tuple[Detection, ...]) -> None:
+        if self._log is None or not (findings or peaks):
+            return
+        found = pl.concat(findings) if findings else None
+        raised = pl.concat(peaks) if peaks else None
+        self._patiently(lambda: self._add(found, raised, rules), "the alert log")
+        self._wake()
+
+    def _add(self, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, rules: tuple[Detection, ...]) -> None:
+        if self._alerts is None:
+            self._alerts = Alerts(str(self._log))
+        if self._grouping is not rules:
+            self._alerts.grouping, self._grouping = Grouping.of_rules(rules), rules
+        if findings is None:
+            from tocsin.engine.findings import empty
+
+            findings = empty()
+        self._alerts.add(findings, "live", peaks=peaks)
+
+    def _keep_scores(self, outcome: Outcome) -> None:
+        if self._scores is None or not outcome.scores:
+            return
+        path = self._scores / f"{outcome.work.number:020}.arrow"
+        frame = pl.concat([s.with_columns(detection=pl.lit(name)) for name, s in outcome.scores])
+        data = io.BytesIO()
+        frame.write_ipc(data)
+        self._patiently(lambda: write_durably(path, data.getvalue()), "the scores")
+
+
+def _by_rules(outcomes: Sequence[Outcome]) -> list[tuple[tuple[Detection, ...], list[Outcome]]]:
+    """Group outcomes in a row that came of the same rules."""
+    groups: list[tuple[tuple[Detection, ...], list[Outcome]]] = []
+    for outcome in outcomes:
+        engine = outcome.work.engine
+        rules = engine.detections if engine is not None else ()
+        if not groups or groups[-1][0] is not rules:
+            groups.append((rules, []))
+        groups[-1][1].append(outcome)
+    return groups
