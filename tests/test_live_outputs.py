@@ -173,6 +173,20 @@ def test_the_last_line_of_somebody_else_is_never_cut(tmp_path: Path) -> None:
         JsonLines(tmp_path / "pipe").append([b"{}"])
 
 
+def test_of_a_batch_that_could_not_be_written_whole_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, lines_of_two, write = JsonLines(tmp_path / "a"), [WHOLE.strip(), WHOLE.strip()], os.write
+    target.append(lines_of_two[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os, "write", lambda file, data: write(file if len(data) > 3 else -1, data[: max(3, len(data) - 3)])
+        )
+        with pytest.raises(NotNowError):
+            target.append(lines_of_two)
+    assert (tmp_path / "a").read_bytes() == WHOLE
+
+
 def test_a_full_disk_leaves_whole_lines_and_the_alerts_come_when_there_is_room(
     writer: Alerts, run: Callable[..., Outputs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

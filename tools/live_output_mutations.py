@@ -43,7 +43,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _out("anything-is-cut", "jsonl.py", 'elif tail[: len(_BEGINS)] == _BEGINS[: len(tail)] or not tail.strip(b"\\0"):', "elif tail:",
          "the_last_line_of_somebody_else_is_never_cut"),
     _out("half-a-batch-stays", "jsonl.py", "                    os.ftruncate(file, begin)\n                raise", "                    pass\n                raise",
-         "a_full_disk_leaves_whole_lines_and_the_alerts_come_when_there_is_room"),
+         "of_a_batch_that_could_not_be_written_whole_nothing_stays"),
     _out("moved-files-are-written-on", "jsonl.py", "return os.path.samestat(self._path.stat(), os.fstat(file))", "return True",
          "a_file_that_was_moved_away_is_begun_anew"),
     _out("retry-after-is-ignored", "delivery.py", "return max(own, min(asked or 0.0, self.longest_asked_seconds))", "return own", _BAD),
