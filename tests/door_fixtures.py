@@ -18,7 +18,7 @@ from tocsin.faces.live.door import Door
 from tocsin.runners.live.settings import Door as DoorSettings
 
 NOW = datetime(2025, 3, 1, 9, tzinfo=UTC)
-TOKEN = "0123456789abcdef-hunter2"  # noqa: S105
+TOKEN = "0123456789abcdef-hunter2"
 LINES, JSON = "application/x-ndjson", "application/json"
 
 
