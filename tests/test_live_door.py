@@ -184,6 +184,18 @@ def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_its_size(tmp_pa
         assert client.spool.records() == []
 
 
+@pytest.mark.parametrize(("size", "code"), [(6_000_000, 413), (3_000_000, 401)])
+def test_a_client_that_sends_all_before_it_reads_still_sees_why_it_was_refused(
+    tmp_path: Path, size: int, code: int
+) -> None:
+    with opened(tmp_path, max_body_bytes=4_000_000, token_env="T", environ={"T": TOKEN}) as client:
+        token = TOKEN if code == 413 else "wrong"
+        try:
+            assert client.push(b" " * size, Authorization=f"Bearer {token}").status == code
+        except OSError:
+            assert code == 401  # who is unknown is not listened to for long
+
+
 def test_other_paths_and_methods_get_404_and_405(refusing: Client) -> None:
     assert refusing.ask("GET", "/").status == 404
     assert refusing.ask("GET", "/<script>alert(1)</script>").body.find(b"<") == -1
