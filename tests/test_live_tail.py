@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis.strategies as st
 import pytest
@@ -20,6 +21,9 @@ import tocsin as tc
 from tocsin.errors import SourceError
 from tocsin.sources.live.pieces import LostError, Piece, Position
 from tocsin.sources.live.tail import KEPT_BYTES, FileTail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROWS, BYTES = 10_000, 16 << 20
 QUIET = 6
@@ -55,8 +59,19 @@ def expected(content: bytes, prefix: str) -> list[tuple[str, bytes]]:
     return [(f"{prefix}:{n}", line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
 
 
+OPEN: list[FileTail] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def opened(path: Path, position: Position | None = None, **options: object) -> FileTail:
     tail = FileTail("mail", path, **options)  # type: ignore[arg-type]
+    OPEN.append(tail)
     tail.open({} if position is None else {"": position})
     return tail
 
@@ -103,7 +118,7 @@ def test_what_a_file_holds_is_read_as_the_file_itself_is_read(log: Path) -> None
     tail = opened(log, follow=False)
     found = lines(drain(tail, rows=2))
     assert [i for i, line in found if b"user_id" in line] == events.frame().collect()["event_id"].to_list()
-    assert [i for i, line in found if b"user_id" not in line] == [f"mail:{n}" for n in events.rejects["line"].to_list()]
+    assert [i for i, line in found if b"user_id" not in line] == [f"mail:{n}" for n in events.rejected["line"].to_list()]
     assert found[0][1].startswith(b"{")
 
 
@@ -281,10 +296,12 @@ def test_a_poll_in_which_nothing_came_looks_once_at_the_path(log: Path, monkeypa
     tail = opened(log)
     drain(tail)
     looks: list[str] = []
-    monkeypatch.setattr(os, "pread", lambda *_: looks.append("pread"))
-    monkeypatch.setattr(os, "fstat", lambda *_: looks.append("fstat"))
-    assert tail.poll(ROWS, BYTES) == []
-    assert looks == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda *_: looks.append("read"))
+        patch.setattr(os, "fstat", lambda *_: looks.append("facts"))
+        patch.setattr(os, "listdir", lambda *_: looks.append("list"))
+        found = tail.poll(ROWS, BYTES)
+    assert (found, looks) == ([], [])
 
 
 def test_bounds_are_kept_and_a_larger_line_comes_alone(log: Path) -> None:
@@ -350,13 +367,14 @@ class Followed(RuleBasedStateMachine):
     def append(self, sizes: list[int], end: bytes) -> None:
         for size in sizes:
             self.count += 1
-            self.write((b"%d." % self.count + b"x" * size if size else b"") + b"\n")
+            self.write((b"%06d." % self.count + b"x" * size if size else b"") + b"\n")
         self.count += 1
-        self.write(b"%d;" % self.count + end)
+        self.write(b"%06d;" % self.count + end)
 
     @rule(end=st.booleans())
     def append_a_part(self, end: bool) -> None:
-        self.write(b"..." + b"\n" * end)
+        self.count += 1
+        self.write(b"%06d..." % self.count + b"\n" * end)
 
     def shift(self) -> Path:
         for n in range(self.rotations, 0, -1):

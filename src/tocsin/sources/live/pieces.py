@@ -51,6 +51,7 @@ class Piece:
         parsed: The records where the source reads their format itself (CSV, Parquet, log lines), numbered; else None.
         format: Which format that is (jsonl, csv, parquet, lines): what kinds its fields have is told from it.
         faults: Records that are none: number, the bytes (or as many of them as were kept), why.
+        source: Whose records they are, where that is not the span's source: dead letters that were sent again; else None.
         received_at: When the records were received, where the source wrote that down (aware); None: when they are read.
         rows: How many records there are, faults included; an estimate is not enough, batches are bounded by it.
     """
@@ -63,6 +64,7 @@ class Piece:
     parsed: tuple[Parsed, ...] | None = None
     format: str = "jsonl"
     faults: tuple[tuple[int, bytes, str], ...] = ()
+    source: str | None = None
     received_at: datetime | None = None
     rows: int = 0
 

@@ -117,9 +117,9 @@ class FileTail:
             return []
         here, before, stopped = seen is not None and seen[0] == file.inode, self._place, self._stopped
         pieces = self._read(file, most_rows, most_bytes)
-        if here and self._was_cut(file):
+        if self._was_cut(file):
             self._place, self._stopped = before, stopped  # what was read may be of either file
-            self._follow_cut(file)
+            self._follow_cut(file, here=here)
             return []
         if pieces or not self._at_end:
             self._quiet_polls = 0
@@ -183,7 +183,7 @@ class FileTail:
             place = _Place(saved["generation"], saved["offset"], saved["line"], saved["passing"])
             file = find(self._path, saved)
             if file is None:
-                return self._go_on_without(place, saved["modified"])
+                return self._go_on_without(place, None, saved["modified"])
             self._enter(file, place)
             return True
         file = self._opened(self._path)
@@ -219,9 +219,9 @@ class FileTail:
         self._searched = self._quiet_polls = 0
         self._idle = None
 
-    def _go_on_without(self, place: _Place, modified_ns: int) -> bool:
+    def _go_on_without(self, place: _Place, last: LogFile | None, modified_ns: int) -> bool:
         """Go to the next generation, though the end of this one was not seen; return whether there is one yet."""
-        if not self._go_on(place, None, modified_ns):
+        if not self._go_on(place, last, modified_ns):
             return False
         self._warn(
             f"{self._path}: the file that was read up to line {place.line - 1:,} was cut or is gone, and no copy of it lies beside"
@@ -253,20 +253,22 @@ class FileTail:
 
     def _was_cut(self, file: LogFile) -> bool:
         """Return whether the file was cut short or written anew, and learn more of its first bytes while it is short."""
+        if file.packed:
+            return False
         head, facts = file.read_at(0, HEAD_BYTES), file.facts()
         if facts.st_size < self._place.offset or not head.startswith(self._head):
             return True
         self._head, self._modified_ns = head, facts.st_mtime_ns
         return False
 
-    def _follow_cut(self, file: LogFile) -> None:
+    def _follow_cut(self, file: LogFile, *, here: bool) -> None:
         """Go on in the copy that was made before a file was cut; else in what came after."""
         place, position = self._place, self._position(file, self._place.offset, b"")
         if self._stopped is not None and self._stopped["generation"] == place.generation:
             position = {**self._stopped, "offset": place.offset}
         if (copy := find(self._path, position)) is not None:
             self._enter(copy, place)
-        elif not self._go_on_without(place, self._modified_ns):
+        elif not self._go_on_without(place, None if here else file, self._modified_ns):
             self._idle = _look(self._path)  # nothing stands in it yet
 
     def _read(self, file: LogFile, most_rows: int, most_bytes: int, *, final: bool = False) -> list[Piece]:
