@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tocsin.engine.apply import Tally
 from tocsin.faces.live.prometheus import LONGEST_LABEL, MOST_PARTITIONS, exposition, label
-from tocsin.runners.live.meters import FATES, MOST_TROUBLES, Meters
+from tocsin.runners.live.meters import FATES, MOST_SOURCES, MOST_TROUBLES, Meters
 from tocsin.text import has_unsafe
 
 START = datetime(2025, 3, 1, 9, tzinfo=UTC)
@@ -121,6 +121,17 @@ def test_memory_is_bounded_however_many_batches_and_troubles_there_are() -> None
     assert status["events"]["per_second"] == 1000.0
 
 
+def test_partitions_that_nobody_speaks_of_any_more_go_once_there_are_too_many() -> None:
+    meters = Meters("0.1.0", 1, START)
+    for i in range(MOST_SOURCES + 5):
+        meters.source("drop", f"file {i}", behind=0, unit="bytes")
+        meters.source("drop", "file 0", behind=i, unit="bytes")
+    told = {s["partition"]: s["behind"] for s in meters.status(START)["sources"]}
+    assert len(told) == MOST_SOURCES
+    assert told["file 0"] == MOST_SOURCES + 4
+    assert "file 1" not in told
+
+
 def test_the_same_trouble_again_moves_to_now_and_pushes_no_other_out() -> None:
     meters = Meters("0.1.0", 1, START)
     meters.trouble("disk full", at(0))
@@ -206,6 +217,15 @@ def test_a_reader_that_asks_for_openmetrics_gets_it() -> None:
     page, content_type = exposition(filled().status(at(100)), DOOR, "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert "tocsin_events" in {f.name for f in open_families(page.decode())}
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "*/*", "application/openmetrics-text; version=x", "text/plain; version=1;;;q", "é" * 99, ";,;,"]
+)
+def test_no_accept_header_keeps_the_page_away(accept: str) -> None:
+    page, content_type = exposition({}, None, accept)
+    assert b"tocsin_up 1.0" in page
+    assert ("openmetrics" in content_type) == page.endswith(b"# EOF\n")
 
 
 def test_what_is_unknown_is_absent_and_no_zero() -> None:

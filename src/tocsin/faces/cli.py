@@ -25,6 +25,7 @@ from tocsin.faces.commands.metrics import metrics
 from tocsin.faces.commands.report import report
 from tocsin.faces.commands.rules import rules
 from tocsin.faces.commands.simulate import simulate
+from tocsin.faces.commands.status import status
 from tocsin.faces.commands.verify import verify
 from tocsin.faces.commands.workbench import workbench
 from tocsin.faces.options import UsageError
@@ -33,7 +34,7 @@ from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed (verify, rules check, rules test, demo, --strict), or a fetch is not complete",
+    FAILED: "a check failed (verify, rules check, rules test, demo, --strict), a fetch is not complete, or an engine is not well (status)",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
@@ -77,6 +78,7 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
     (simulate, ("simulate demo/ --users 200 --days 30 --seed 7",)),
     (report, ("report --log soc.db --week 2026-W46 --zone Europe/Berlin --out report/",)),
     (demo, ("demo --seed 7",)),
+    (status, ("status --state engine/", "status --state engine/ --watch")),
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))

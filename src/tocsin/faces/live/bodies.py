@@ -106,6 +106,8 @@ def unpack(body: bytes, encoding: str, most_bytes: int) -> bytes:
     if encoding == "identity":
         return body
     try:
+        if not body:
+            raise EOFError  # noqa: TRY301 - nothing is no packed nothing: the body was lost on its way
         return _gunzip(body, most_bytes) if encoding == "gzip" else _unzstd(body, most_bytes)
     except (zlib.error, OSError, EOFError):
         raise RefusedError(400, f"The body is no {encoding}, or is damaged.") from None

@@ -47,6 +47,7 @@ MOST_CONNECTIONS: Final = 256
 UNPACKERS, WRITERS = 2, 16
 FULL_SECONDS, BUSY_SECONDS = 10, 1
 STOP_SECONDS: Final = 2
+DRAIN_SECONDS, _STRANGERS_BYTES = 2.0, 1 << 20
 
 
 class Spool(Protocol):
@@ -173,8 +174,7 @@ class Door:
             )
             taken = await self._receive(request, spool, lines=lines, encoding=encoding)
         except RefusedError as refused:
-            if refused.status in {401, 415, 413, 404}:
-                await _drain(request)
+            await _drain(request, _STRANGERS_BYTES if refused.status == 401 else 2 * self._settings.max_body_bytes)
             told["why"] = refused.why
             return problem(refused.status, refused.why, refused.headers)
         except ClientDisconnect:
@@ -308,13 +308,13 @@ async def _broken(_request: Request, _error: Exception) -> Response:
     return problem(500, "This is an error of the engine; its log says more.")
 
 
-async def _drain(request: Request, most_bytes: int = 1 << 20, seconds: float = 1.0) -> None:
-    """Read on a little: a client that is still sending would otherwise never see why it was refused."""
+async def _drain(request: Request, most_bytes: int) -> None:
+    """Read on for a while and keep nothing: a client that is still sending would otherwise never see why it was refused."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(DRAIN_SECONDS):
             async for part in request.stream():
                 most_bytes -= len(part)
                 if most_bytes < 0:
                     return
-    except (TimeoutError, ClientDisconnect, RuntimeError):
+    except (TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: all of it was read before
         return

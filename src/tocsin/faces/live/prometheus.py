@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from tocsin.runners.live.meters import FATES
@@ -44,8 +45,10 @@ def exposition(status: Status | None, door: Status | None = None, accept: str = 
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(status, door))
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if "application/openmetrics-text" in accept:
+        page: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return page, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class StatusCollector(Collector):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("tocsin.live.http")
 HEADER_SECONDS: Final = 10.0
+ABANDONED: Final = 499
+"""Counted where a request got no answer at all."""
 _SAFE_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -115,10 +117,12 @@ class Guard:
         except Exception:  # noqa: BLE001 - it has been answered, without its inside; what it was is for the log
             _LOG.exception("request failed")
         finally:
+            if "status" not in told:
+                self._answers[ABANDONED] += 1
             self._log(scope, told, time.perf_counter() - started)
 
     def _log(self, scope: Scope, told: dict[str, Any], seconds: float) -> None:
-        status = told.pop("status", 499)
+        status = told.pop("status", ABANDONED)
         quiet = status < 400 and scope["method"] == "GET"
         client = scope["client"][0] if scope.get("client") else None
         facts = {"client": client, "method": scope["method"], "path": scope["path"][:100], "status": status}

@@ -20,7 +20,7 @@ FATES: Final = ("accepted", "late", "duplicate", "conflict", "future", "rejected
 LATENCY_BATCHES, LATENCY_SECONDS = 1000, 60.0
 RATE_SECONDS: Final = 10.0
 _SLOTS_PER_SECOND: Final = 10
-MOST_TROUBLES, LONGEST_TEXT = 20, 500
+MOST_TROUBLES, LONGEST_TEXT, MOST_SOURCES = 20, 500, 10_000
 
 
 class Tallied(Protocol):
@@ -145,6 +145,11 @@ class Meters:
         """Say how far a partition is: what lies there unread (in bytes or messages), and its watermark."""
         told = {"source": source, "partition": partition, "behind": behind, "unit": unit}
         with self._lock:
+            self._sources.pop(
+                (source, partition), None
+            )  # the one that was heard of longest ago stands first, and goes first
+            while len(self._sources) >= MOST_SOURCES:
+                del self._sources[next(iter(self._sources))]
             self._sources[source, partition] = told | {"watermark": _iso_or_none(watermark), "idle": idle}
 
     def watermark(self, watermark: datetime | None) -> None:
