@@ -99,15 +99,15 @@ def resolve(source: str | Path, *, format: str | None = None) -> list[Input]:  #
     """
     text = str(source)
     if text == "-":
-        return [_input(_spool(sys.stdin.buffer, "stdin"), format, "stdin")]
+        return [input_of(_spool(sys.stdin.buffer, "stdin"), format, "stdin")]
     if "://" in text:
-        return [_input(_download(text), format, Path(urlsplit(text).path).name or "download")]
+        return [input_of(_download(text), format, Path(urlsplit(text).path).name or "download")]
     path = Path(text).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".") and _known(p))
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".") and known(p))
         return _inputs(found, path, format, f"the folder {text} holds no .jsonl, .csv or .parquet file")
     if path.exists():
-        return [_input(path, format, path.name)]
+        return [input_of(path, format, path.name)]
     if _GLOB_CHARS & set(text):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207
         return _inputs(found, None, format, f"no file matches {text}")
@@ -127,7 +127,8 @@ def stem(name: str) -> str:
     return path.name or name
 
 
-def _known(path: Path) -> bool:
+def known(path: Path) -> bool:
+    """Tell whether a file's name says that events are in it."""
     suffixes = [s.lower() for s in path.suffixes]
     return any(s in _FORMATS for s in suffixes[-2:])
 
@@ -138,10 +139,11 @@ def _inputs(paths: list[Path], root: Path | None, format: str | None, nothing: s
     names = [str(p.relative_to(root)) if root else p.name for p in paths]
     if len(set(names)) < len(names):
         names = [str(p) for p in paths]
-    return [_input(p, format, n) for p, n in zip(paths, names, strict=True)]
+    return [input_of(p, format, n) for p, n in zip(paths, names, strict=True)]
 
 
-def _input(path: Path, format: str | None, name: str) -> Input:  # noqa: A002
+def input_of(path: Path, format: str | None, name: str) -> Input:  # noqa: A002
+    """Return a file with its format (None: by its name, then its first bytes) and how it is packed."""
     suffixes = [s.lower() for s in Path(name).suffixes]
     with path.open("rb") as file:
         magic = file.read(8)
@@ -298,8 +300,8 @@ def _until_damage(unpack: Any, block: bytes) -> bytes:
     return bytes(out)
 
 
-def _chunks(source: Input, chunk_bytes: int) -> Iterator[Chunk | Fault]:
-    """Cut the stream into chunks that end at a newline; a line longer than MAX_LINE_BYTES is thrown away and told."""
+def chunked(source: Input, chunk_bytes: int) -> Iterator[Chunk | Fault]:
+    """Cut the stream into chunks that end at a newline, in this thread; a line longer than MAX_LINE_BYTES is thrown away and told."""
     held: list[bytes] = []
     held_bytes = 0
     skipping = b""  # the beginning of an over-long line whose end has not come yet
@@ -337,7 +339,7 @@ def chunks(source: Input, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk | Fa
 
     The last chunk has ``last=True`` and may lack its newline; memory is bounded by a few chunks and one longest line.
     """
-    return ahead(lambda: _chunks(source, chunk_bytes))
+    return ahead(lambda: chunked(source, chunk_bytes))
 
 
 def ahead(make: Callable[[], Iterator[T]], depth: int = _QUEUE_CHUNKS) -> Iterator[T]:

@@ -80,14 +80,14 @@ class Verdict:
 
 
 def slices(
-    path: Path, columns: Sequence[str] | None = None, rows: int = READ_ROWS
+    path: Path, columns: Sequence[str] | None = None, rows: int = READ_ROWS, first: int = 0
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Yield (first row number, rows) of a Parquet file, columns it lacks left out."""
+    """Yield (first row number, rows) of a Parquet file from row `first` on, columns it lacks left out."""
     scan = pl.scan_parquet(path)
     total = pq.read_metadata(path).num_rows
     present = scan.collect_schema().names()
     wanted = present if columns is None else [c for c in dict.fromkeys(columns) if c in present]
-    for start in range(0, total, rows):
+    for start in range(first, total, rows):
         # A frame without columns would forget how many rows it stands for.
         nothing = pl.DataFrame(height=min(rows, total - start))
         yield start, scan.slice(start, rows).select(wanted).collect() if wanted else nothing

@@ -75,7 +75,7 @@ def records(
 
     The records of a chunk may come in several pieces whose lines alternate.
     """
-    parser = _Parser(source, fields, mapping)
+    parser = Parser(source, fields, mapping)
 
     def parse() -> Iterator[list[Parsed]]:
         for item in files.chunks(source, chunk_bytes):
@@ -84,39 +84,58 @@ def records(
     return files.ahead(parse, depth=2)
 
 
-class _Parser:
-    """Keeps the line number through a file and hands each chunk to its format's reader."""
+class Parser:
+    """Keeps the line number through a file and hands each chunk to its format's reader.
+
+    Attributes:
+        line: The number of the next line.
+        torn: The beginning of a last line that was cut short by damage.
+    """
 
     def __init__(self, source: Input, fields: Fields, mapping: Mapping) -> None:
         self._source, self._mapping = source, mapping
         self._lines = LineReader(fields)
-        self._line = 1
-        self._torn: bytes = b""
+        self.line = 1
+        self.torn: bytes = b""
         self._csv: delimited.DelimitedParser | None = None
 
-    def parse(self, chunk: files.Chunk) -> list[Parsed]:
+    def whole_lines(self, chunk: files.Chunk) -> bytes:
+        """Return what of a chunk is surely whole."""
         data = chunk.data
-        if self._line == 1:
+        if self.line == 1:
             data = data.removeprefix(_BOM)
         if chunk.torn and not data.endswith(b"\n"):
             data = self._set_torn_line_aside(data)
+        return data
+
+    def parse(self, chunk: files.Chunk) -> list[Parsed]:
+        """Return a chunk's records."""
+        data = self.whole_lines(chunk)
         if self._source.format == "csv":
             return [self._parse_csv(data, last=chunk.last)]
-        first = self._line
-        self._line += count_byte(data, b"\n")
+        first = self.line
+        self.line += count_byte(data, b"\n")
         if self._source.format == "lines":
             return [loglines.parse_log(data, first, self._mapping)]
         return self._lines.parse(data, first)
 
     def fault(self, fault: files.Fault) -> Parsed:
         """Return the bad line that stands for damage at this point."""
-        line = self._csv.next_line if self._csv else self._line
-        value = jsonl.shown(fault.value or self._torn)
+        return Parsed(
+            pl.DataFrame(),
+            pl.Series(dtype=pl.Int64),
+            [],
+            [(self.place(fault), jsonl.shown(fault.value or self.torn), fault.reason)],
+        )
+
+    def place(self, fault: files.Fault) -> int:
+        """Return the number of the line at which there is damage, and go on after it."""
+        line = self._csv.next_line if self._csv else self.line
         if fault.line_lost:
-            self._line += 1
+            self.line += 1
             if self._csv:
                 self._csv.next_line += 1
-        return Parsed(pl.DataFrame(), pl.Series(dtype=pl.Int64), [], [(line, value, fault.reason)])
+        return line
 
     def _set_torn_line_aside(self, data: bytes) -> bytes:
         """A line cut short by damage counts only if it is whole beyond doubt: a closed JSON object is, a CSV line never."""
@@ -124,7 +143,7 @@ class _Parser:
         tail = data[cut:]
         if self._source.format == "jsonl" and isinstance(jsonl.parse_line(tail.strip()), dict):
             return data + b"\n"
-        self._torn = tail
+        self.torn = tail
         return data[:cut]
 
     def _parse_csv(self, data: bytes, *, last: bool) -> Parsed:

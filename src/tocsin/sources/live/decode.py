@@ -225,8 +225,14 @@ class Decoder:
 
     def _parsed(self, piece: Piece) -> list[Parsed]:
         found = list(piece.parsed or ())
-        if piece.data or not found:
-            data = piece.data.removeprefix(_BOM) if piece.first_line == 1 else piece.data
+        if not found:
+            data = (
+                b""
+                if piece.parsed is not None
+                else piece.data.removeprefix(_BOM)
+                if piece.first_line == 1
+                else piece.data
+            )
             read = self._lines.parse(data, 0 if piece.numbers is not None else piece.first_line)
             found += read if piece.numbers is None else [_numbered(p, piece.numbers) for p in read]
         return found

@@ -44,7 +44,7 @@ class Piece:
 
     Attributes:
         span: Whence and how far.
-        data: Whole JSON lines; empty where ``parsed`` is given.
+        data: Whole JSON lines; where ``parsed`` is given, empty or the lines it was read from.
         prefix: An event without an id is called ``prefix:number``.
         first_line: The number of the first line of ``data``; those after it follow, unless ``numbers`` says otherwise.
         numbers: The number of each line of ``data`` (Kafka: its offset), or None where they follow each other.
