@@ -187,10 +187,26 @@ def _bytes(column: pa.Array) -> Bytes | None:
     return None if value is None else np.frombuffer(value, np.uint8)
 
 
+class PartsHeld:
+    """Rows in memory, to be read like those of a file."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """Encode them."""
+        self._rows = [encoded for row in rows for encoded in row.encoded()]
+
+    def forms(self) -> list[Row]:
+        """Return the rows."""
+        return self._rows
+
+    def row(self, i: int) -> tuple[Row, int]:
+        """Return one row, and its checksum."""
+        return self._rows[i], self._rows[i].check()
+
+
 class Assembled:
     """The parts of several files, each of which changes what the ones before hold."""
 
-    def __init__(self, files: Sequence[PartsFile], *, check: bool = False) -> None:
+    def __init__(self, files: Sequence[PartsFile | PartsHeld], *, check: bool = False) -> None:
         """Look which part lies in which rows. ``check``: compare each row's checksum; without, the files were checked."""
         self._files, self._check = files, check
         self._rows: dict[str, list[tuple[int, int]]] = {}
@@ -206,9 +222,20 @@ class Assembled:
         """The names of the parts, the largest first."""
         return sorted(self._rows, key=lambda name: (-self._size(name), name))
 
+    def n_blocks(self, name: str) -> int:
+        """Return how large a part is: the blocks of an array, nothing for other kinds."""
+        return n_blocks(self._size(name))
+
     def _size(self, name: str) -> int:
         dtype, shape = self._forms[name]
         return 0 if dtype in _LOADERS else int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+    def whole(self, name: str) -> Row:
+        """Return a part as one row."""
+        x = self.get(name)
+        if self._forms[name][0] == "tail":
+            return Row(name, "tail", (0, x.height), x)
+        return Row.array(name, x) if isinstance(x, np.ndarray) and x.dtype != object else Row.other(name, x)
 
     def get(self, name: str) -> Any:
         """Return a part: an array that owns its memory, an object array of texts, a frame, or facts.

@@ -49,6 +49,16 @@ class Slots:
             self._names = [pl.concat(self._names)]
         return self._names[0] if self._names else pl.Series([], dtype=pl.String)
 
+    def names_from(self, start: int) -> pl.Series:
+        """The entities from slot ``start`` on."""
+        pieces, first = [], self.n
+        for piece in reversed(self._names):
+            if first <= start:
+                break
+            first -= len(piece)
+            pieces.append(piece[max(start - first, 0) :])
+        return pl.concat(pieces[::-1]) if pieces else pl.Series([], dtype=pl.String)
+
     def restore(self, names: pl.Series, table: Any) -> None:
         """Take over a saved dictionary."""
         self.table, self.n, self._names = table, len(names), [names]
