@@ -96,7 +96,7 @@ class KafkaTopic:
         self._first_partitions = 0  # how many there were when we began
         self._given: list[int] = []  # what the group gave us
         self._owned: frozenset[int] = frozenset()  # what we read of it
-        self._settled = True
+        self._settled, self._closed = True, False
         self._revoked: set[int] = set()
         self._held: list[Any] = []
 
@@ -202,7 +202,7 @@ class KafkaTopic:
 
     def close(self) -> None:
         """Leave the group; the source is not used again."""
-        self._owned, self._held = frozenset(), []
+        self._closed, self._owned, self._held = True, frozenset(), []
         if self._again is not None:
             self._again.close()
         if self._consumer is not None:
@@ -221,8 +221,6 @@ class KafkaTopic:
                 if message.error() is not None:
                     at = self._at.get(message.partition(), {"offset": 0})["offset"]
                     self._watch.meet(message, at if message.partition() in self._owned else None)
-        if good:
-            self._watch.answered()
         if self._owned.issuperset([m.partition() for m in good]):
             return good
         return [m for m in good if m.partition() in self._owned]
@@ -256,7 +254,7 @@ class KafkaTopic:
     def _settle(self, consumer: Any) -> None:
         """Begin to read what the group gave us; where the broker goes silent meanwhile, `poll` tries again."""
         try:
-            places = self._places(consumer)
+            places = [] if self._closed else self._places(consumer)
         except (self._kafka.KafkaException, TimeoutError):
             consumer.assign([])
             return

@@ -149,11 +149,6 @@ class Watch:
         else:
             self.told.say("reading", self.told.clean(f"{self.topic}: {error.str()}"))
 
-    def answered(self) -> None:
-        """Note that a broker is there."""
-        if self.told.over("brokers"):
-            self.told.say("brokers again", f"{self._brokers} answers again")
-
     def close(self) -> None:
         """Let go of the brokers."""
         self._admin = self._looking = None
@@ -167,7 +162,8 @@ class Watch:
     def _note(self, described: Any) -> None:
         self.topic_id, self.partitions = str(described.topic_id), len(described.partitions)
         self.told.over("topic")
-        self.answered()
+        if self.told.over("brokers"):
+            self.told.say("brokers again", f"{self._brokers} answers again")
 
     def _available(self, partition: int) -> str:
         client = self.make(self._kafka.Consumer, {"group.id": "-"})
