@@ -69,6 +69,7 @@ class Kafka:
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
     pid: int | None = None
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def plain(self) -> str:
@@ -115,7 +116,7 @@ class Kafka:
             self._make()
         with self.log.open("ab") as log:
             settings = str(self.folder / "node.properties")
-            process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [*_java(), "kafka.Kafka", settings],
                 stdout=log,
                 stderr=log,
@@ -150,12 +151,22 @@ class Kafka:
         late = time.monotonic() + STOP_SECONDS
         try:
             os.kill(pid, with_signal)
-            while not _gone(pid):
+            while not self._gone(pid):
                 if time.monotonic() > late:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.01)
         except ProcessLookupError:
             pass
+
+    def _gone(self, pid: int) -> bool:
+        """Return whether the process is over: ours, or one that another of us started."""
+        if self._process is not None:
+            return self._process.poll() is not None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def _make(self) -> None:
         """Choose ports, make certificates, format the storage."""
@@ -240,18 +251,6 @@ def _certificate(certificate: Path, key: Path) -> None:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _gone(pid: int) -> bool:
-    """Return whether a process is over; reap it where it is ours."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
 
 
 def _start() -> None:
