@@ -32,7 +32,8 @@ COUNTING = (measures.Count, measures.Sum, measures.Distinct)  # a window without
 class Spec:
     """What the oracle needs to know of a detection. It fires where ``score > threshold``.
 
-    ``context``: specs without fits whose value, at every event, is a column of this one.
+    ``context``: specs without fits whose value, at every event, is a column of this one. ``quiet_after``: it is asked
+    when windows close (`oracle_close`), until so many covered windows of an entity in a row were without events.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Spec:
     score: pl.Expr | None = None
     threshold: float = math.inf
     context: Mapping[str, Spec] = field(default_factory=dict)
+    quiet_after: int | None = None
 
     @property
     def fits(self) -> dict[str, fits.Fit]:

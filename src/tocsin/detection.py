@@ -40,6 +40,10 @@ LOOKED_UP = {
     for what in ("country", "latitude", "longitude", "city", "asn", "network", "prefix", "listed", "threat", "asset")
 }
 """The columns that reference data attaches to an event."""
+MOMENTS = ("event", "close")
+"""When a rule is asked: at each of its events, or when a calendar window closes."""
+PATIENCE = 28
+"""After how many windows without events an entity is gone, where no history of its own says it."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+")
 
 col = pl.col
@@ -212,12 +216,25 @@ class Detection:
     source lacks them. grouping: the length of the tumbling event-time window in which the
     findings of one entity become one alert. examples: events that must fire and events that must not.
 
+    at: ``"event"``, or ``"close"``: then the rule is asked once for each known entity and calendar window, when the window
+    has closed, and so also about entities without an event in it (a count or sum is then 0). There is no event to read: score
+    and condition see ``value``, ``ref`` and the entity. quiet_after: after so many covered windows in a row without
+    events an entity is gone and not asked about until it returns; by default as many as its own history spans, else 28.
+
     >>> exe = Detection(
     ...     id="mail.many-recipients", title="Mail to many recipients", severity="low", on=col("kind") == "mail",
     ...     entity="user_id", score=col("nr_recipients"), when=score > 10,
     ... )
     >>> exe.tier, str(exe.when)
     (1, 'score > 10')
+    >>> from tocsin.fits import own_history
+    >>> from tocsin.measures import Count
+    >>> silent = Detection(
+    ...     id="mail.silent", title="Sent nothing all day", severity="low", on=col("kind") == "mail", entity="user_id",
+    ...     at="close", measure=Count(per="1d"), against=own_history(mean=True), score=value / ref.mean, when=score <= 0,
+    ... )
+    >>> silent.closes, silent.patience
+    (True, 28)
     """
 
     id: str
@@ -237,6 +254,8 @@ class Detection:
     false_positives: str = ""
     grouping: str = "1d"
     examples: tuple[Example, ...] = ()
+    at: str = "event"
+    quiet_after: int | None = None
     where: tuple[str, int] = field(default_factory=_caller, repr=False)
 
     def __post_init__(self) -> None:
@@ -285,6 +304,28 @@ class Detection:
             if name not in known_names:
                 hint = did_you_mean(name, known_names)
                 found.append(f"{name[1:]} is not made by this rule's measure or table.{hint.replace('@', '')}")
+        return found + self._close_problems()
+
+    def _close_problems(self) -> list[str]:
+        """Return what is wrong with when it is asked."""
+        if self.at not in MOMENTS:
+            return [f'at="{self.at}" is not one of {", ".join(MOMENTS)}.{did_you_mean(self.at, MOMENTS)}']
+        if not self.closes:
+            return [] if self.quiet_after is None else ['quiet_after goes with at="close"; at an event nobody is silent.']
+        found = []
+        if not self.windowed:
+            found.append('only calendar windows close: with at="close" give a measure with per="1h", "1d", "1w" or "1mo".')
+        if self.quiet_after is not None and self.quiet_after < 1:
+            found.append(f"quiet_after={self.quiet_after} would ask about nobody who is silent. It is a number of windows, at least 1.")
+        read = {n for e in (self.score, self.when.expression if self._is_condition else self.score) for n in root_names(e)}
+        read |= {*self.evidence, *(self.against.key if isinstance(self.against, Table) else ())}
+        read -= {"@score", "@value", self.entity, "timestamp"}
+        found += [
+            f"{name.removeprefix('@')} belongs to an event, and at the close of a window there is none: "
+            f"score, when and evidence may name value, ref and {self.entity}."
+            for name in sorted(read)
+            if not name.startswith("@ref.")
+        ]
         return found
 
     def _misfit(self, fit: Fit) -> str:
@@ -333,6 +374,18 @@ class Detection:
         return isinstance(self.measure, Spanned) and self.measure.per is not None
 
     @property
+    def closes(self) -> bool:
+        """Whether it is asked when a window closes, and not at events."""
+        return self.at == "close"
+
+    @property
+    def patience(self) -> int:
+        """After how many covered windows without events, in a row, an entity is gone (``at="close"``)."""
+        if self.quiet_after is not None:
+            return self.quiet_after
+        return max((fit.span for fit in self.fits.values() if isinstance(fit, OwnHistory)), default=PATIENCE)
+
+    @property
     def tier(self) -> int:
         """Where the table comes from: 1 constants, 2 reference data, 3 the entity's own history, 4 the population's."""
         if any(isinstance(fit, Population | Limit) for fit in self.fits.values()):
@@ -373,11 +426,12 @@ class Detection:
             against,
         )
         contexts = [f"{name}:{context.key}" for name, context in sorted(self.context.items())]
-        return digest(*parts, self.measure.key if self.measure else "", *contexts)
+        moment = [f"close:{self.patience}"] if self.closes else []
+        return digest(*parts, self.measure.key if self.measure else "", *contexts, *moment)
 
     def as_notebook(self) -> Detection:
         """Return the rule with the workshop notebook's arithmetic, where it has any (see ``docs/decisions``)."""
-        if not (
+        if self.closes or not (
             isinstance(self.against, OwnHistory) and isinstance(self.measure, Spanned) and self.measure.per == "1d"
         ):
             return self

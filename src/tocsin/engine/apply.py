@@ -99,7 +99,7 @@ def apply(
     if not reported:
         return applied
     failed = _first_error(planned, part, scored) if scored.error and not tally.error else None
-    _count(tally, scored, len(part))
+    count_scored(tally, scored, len(part))
     slots, t = part.some(rows.slots[detection.entity]), part.some(rows.t)
     keep_peaks(slots, scored.score, t, fnd.sign(detection), firing.best, firing.best_t)
     if keep_scores:
@@ -160,7 +160,8 @@ def _write(
     tally.suppressed += written.height - applied.findings["suppressed_by"].null_count()
 
 
-def _count(tally: Tally, scored: Scored, n: int) -> None:
+def count_scored(tally: Tally, scored: Scored, n: int) -> None:
+    """Count what was scored of ``n`` rows, and why the others were not."""
     for reason, count in scored.unscored.items():
         tally.skip(reason, count)
     tally.scored += n - sum(scored.unscored.values())
@@ -181,10 +182,10 @@ def _scope(planned: Planned, part: Part, columns: Mapping[str, Arrays]) -> pl.Da
     series = [part.column(c) for c in sorted(names) if c in part.rows.frame.columns]
     made = names | {"@prev.timestamp"}  # tells "no previous event" from "undefined"
     series += [made_series(n, part.some(columns[key][c])) for n, (key, c) in planned.columns.items() if n in made]
-    return _joined(detection, pl.DataFrame(series or {"@row": np.arange(len(part))}))
+    return joined(detection, pl.DataFrame(series or {"@row": np.arange(len(part))}))
 
 
-def _joined(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:
+def joined(detection: Detection, frame: pl.DataFrame) -> pl.DataFrame:
     """Add the columns of a fitted or reference table that was given as ``against=``."""
     if not isinstance(detection.against, Table):
         return frame
@@ -200,7 +201,7 @@ def _fired_frame(
     series = [rows.frame[c].gather(fired.rows) for c in rows.frame.columns if c in shown]
     if columns:
         series += [made_series(name, columns[key][c][fired.rows]) for name, (key, c) in planned.columns.items()]
-    frame = _joined(planned.detection, pl.DataFrame(series)) if columns else pl.DataFrame(series)
+    frame = joined(planned.detection, pl.DataFrame(series)) if columns else pl.DataFrame(series)
     window = pl.lit(None, pl.Int64) if fired.window is None else pl.Series(fired.window[fired.rows])
     return frame.with_columns(
         pl.Series("@slot", rows.slots[planned.detection.entity][fired.rows]),

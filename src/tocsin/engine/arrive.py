@@ -120,6 +120,14 @@ class Arrival:
         return in_order(pl.concat([p.frame for p in sorted(ready, key=lambda p: p.first)])) if ready else None
 
     @property
+    def passed(self) -> int:
+        """The instant by which a window must end to have closed: the frontier; at the end, the largest time seen.
+
+        The end of the input is not the end of its last window: who has sent nothing in half of it is not silent.
+        """
+        return self.frontier if self.frontier < END_OF_TIME else int(self.clock.max(initial=NEVER))
+
+    @property
     def waiting(self) -> pl.DataFrame | None:
         """All that waits, in one frame, or None."""
         return in_one_chunk(pl.concat([p.frame for p in self._waiting])) if self._waiting else None

@@ -5,7 +5,8 @@ score of every event. Layer: engine.
 
 A step is five stages: arrive (future, duplicate, late, clocks, waiting room), slots (entity to number), measure
 (running values, baselines, populations), close (inside measure, at window boundaries), score. Rules without state
-are scored on arrival, in arrival order; the others at release, in (time, event_id) order.
+are scored on arrival, in arrival order; the others at release, in (time, event_id) order; those asked about whole windows
+when everything before a window's end is released.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tocsin.engine import findings as fnd
 from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
+from tocsin.engine.closing import Closer
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
 from tocsin.engine.workers import beside, make_and_use
@@ -236,8 +238,7 @@ class Engine:
         """Advance by one batch of events (prepared or not) or one control record."""
         gathered = _Gathered()
         if not isinstance(batch, pl.DataFrame):
-            if (released := state.arrival.control(batch)) is not None:
-                self._release(state, released, gathered)
+            self._release(state, state.arrival.control(batch), gathered)
             return state, gathered.output(None, trace=self.trace)
         frame = batch if "@id1" in batch.columns else self.prepare(batch)
         fate, floor = state.arrival.judge(frame)
@@ -251,8 +252,7 @@ class Engine:
         fresh = self._kept(accepted)
         if late.any():
             fresh = fresh.filter(pl.Series(ok[ok | late]))
-        if (released := state.arrival.release(fresh)) is not None:
-            self._release(state, released, gathered)
+        self._release(state, state.arrival.release(fresh), gathered)
         gathered = arriving().then(gathered)
         fates = pl.DataFrame({"event_id": frame["event_id"], "fate": [FATES[f] for f in fate]}) if self.trace else None
         output = gathered.output(fates, trace=self.trace)
@@ -287,7 +287,7 @@ class Engine:
         for key, running in state.running.items():
             running.late(rows, floor, self._entities(state, key))
         for planned in self.plan.planned:
-            if planned.detection.stateful:
+            if planned.detection.stateful and not planned.detection.closes:
                 n = int((rows.holds(planned.detection.on) & (rows.t >= self.report_from)).sum())
                 tally = state.tallies[planned.detection.id]
                 tally.events += n
@@ -298,9 +298,36 @@ class Engine:
         entity = getattr(state.running[key], "entity", None)
         return state.slots[entity].n if entity else 0
 
-    def _release(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
-        """Measure and score events whose time has come."""
-        stateful = [p for p in self.plan.planned if p.detection.stateful]
+    def _release(self, state: State, frame: pl.DataFrame | None, gathered: _Gathered) -> None:
+        """Measure and score events whose time has come, and close the windows whose end has come."""
+        closers = self._closers(state)
+        if frame is not None:
+            self._measure(state, frame, gathered)
+        if state.arrival.passed != NEVER:
+            for key in closers:
+                running: Any = state.running[key]
+                running.close_before(state.arrival.passed, self._entities(state, key))
+        for closer in closers.values():
+            for detection_id, applied in closer.done():
+                gathered.add(detection_id, applied)
+            gathered.traces += closer.traces
+
+    def _closers(self, state: State) -> dict[str, Closer]:
+        """Return who listens to each state that closes windows."""
+        closers = {}
+        for key, asked in self.plan.closing.items():
+            running: Any = state.running[key]
+            tallies, firing = ({p.detection.id: x[p.detection.id] for p in asked} for x in (state.tallies, state.firing))
+            closers[key] = Closer(
+                asked, state.slots[running.entity], running, tallies, firing, self.refs,
+                report_from=self.report_from, keep_scores=self.keep_scores, trace=self.trace,
+            )  # fmt: skip
+            running.tell = closers[key].take
+        return closers
+
+    def _measure(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
+        """Measure and score events, in order."""
+        stateful = [p for p in self.plan.planned if p.detection.stateful and not p.detection.closes]
         for part in self._pieces(state, self._rows(frame)):
             columns = self._measure_contexts(state, part)
             others = sorted(state.running.keys() - columns.keys(), key=self._longest_first(state))
@@ -340,7 +367,7 @@ class Engine:
 
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
-        calendars = [state.running[p.feeds_back].calendar for p in self.plan.planned if p.feeds_back]  # type: ignore[attr-defined]
+        calendars = [state.running[p.feeds_back].calendar for p in self.plan.planned if p.feeds_back and not p.detection.closes]  # type: ignore[attr-defined]
         cuts = {0, len(rows), int(np.searchsorted(rows.t, self.report_from, "left"))}
         for calendar in calendars:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())

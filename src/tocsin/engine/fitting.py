@@ -74,7 +74,7 @@ def _table(detection: Detection, name: str, fit: Fit, past: Backtest) -> Table:
 
 def _next_window(state: WindowState) -> int:
     seen = state.win[state.win != NEVER]
-    return int(seen.max()) + 1 if seen.size else 0
+    return max(int(seen.max()) + 1, state.current) if seen.size else 0
 
 
 def _limit_table(detection: Detection, fit: Limit, state: Any) -> Table:

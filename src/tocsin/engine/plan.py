@@ -17,6 +17,7 @@ from tocsin.expressions import canonical
 from tocsin.fits import Fit, Limit, OwnHistory, Population
 from tocsin.measures import Distinct, FirstSeen, Hours, Max, Measure, Min, Previous, Spanned
 from tocsin.running import (
+    ClosingState,
     EverState,
     FirstSeenState,
     HoursState,
@@ -51,6 +52,12 @@ class Planned:
     feeds_back: str | None = None
     """The window state whose baselines leave out windows in which this detection fired."""
 
+    @property
+    def state(self) -> str:
+        """The state of its measure."""
+        assert self.detection.measure is not None
+        return self.columns[self.detection.measure.outputs[0]][0]
+
 
 @dataclass
 class _Shared:
@@ -61,6 +68,8 @@ class _Shared:
     entity: str = ""
     own: list[OwnHistory] = field(default_factory=list)
     populations: list[Population] = field(default_factory=list)
+    patience: int = 0
+    """How long it remembers who was silent, in windows; 0 where no rule is asked when windows close."""
 
 
 @dataclass
@@ -81,6 +90,15 @@ class Plan:
         """The entity columns, sorted."""
         contexts = {c.entity for p in self.planned for c in p.detection.context.values()}
         return sorted({p.detection.entity for p in self.planned} | contexts)
+
+    @cached_property
+    def closing(self) -> dict[str, list[Planned]]:
+        """The detections that are asked when a window closes, by the state that closes it."""
+        found: dict[str, list[Planned]] = {}
+        for p in self.planned:
+            if p.detection.closes:
+                found.setdefault(p.state, []).append(p)
+        return found
 
     @property
     def contexts(self) -> dict[str, str]:
@@ -145,6 +163,8 @@ def _plan_one(detection: Detection, plan: Plan) -> Planned:
     key = _state_key(detection.measure, detection.on, detection.entity, detection.id if excludes else "")
     state = shared.setdefault(key, _Shared(detection.measure, detection.on, detection.entity))
     planned.feeds_back = key if excludes else None
+    if detection.closes:
+        state.patience = max(state.patience, detection.patience)
     for name in detection.measure.outputs:
         planned.columns[name] = (key, name.removeprefix("@prev.").removeprefix("@"))
     for name, fit in detection.fits.items():
@@ -194,7 +214,8 @@ def _new_state(shared: _Shared, gaps: Sequence[Gap]) -> Running:
         return LimitState(measure, on)
     if isinstance(measure, Spanned):
         if measure.per:
-            return WindowState(measure, on, entity, shared.own, shared.populations, gaps)
+            described = (measure, on, entity, shared.own, shared.populations, gaps)
+            return ClosingState(*described, patience=shared.patience) if shared.patience else WindowState(*described)
         if measure.ever:
             return EverState(measure, on, entity)
         if isinstance(measure, Min | Max):

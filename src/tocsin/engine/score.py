@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
 
-REASONS = ("no_entity", "late", "no_history", "zero_baseline", "undefined", "error")
+REASONS = ("no_entity", "late", "uncovered", "gone", "no_history", "zero_baseline", "undefined", "error")
 MOST_ERRORS = 1000
 """A rule that raised on so many events is switched off; its later events count as errors without being tried."""
 

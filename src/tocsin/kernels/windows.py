@@ -6,7 +6,8 @@ the running value and the baselines of each event. Layer: kernels.
 An accumulator has two lanes: lane 0 counts the events (or those of the denominator), lane 1 adds, or keeps the
 extreme. The current window of an entity lives in ``acc``; when the entity is touched in a later window, the lanes
 move into ``ring[window % K]``, so midnight costs nothing and a step costs what it touches. A lane 0 below zero
-marks a window that a baseline leaves out because the detection fired in it.
+marks a window that a baseline leaves out because the detection fired in it. ``heard`` is the last window in which an
+entity had an event, kept only where somebody asks who is silent (``closing``); there an entity may stand in a later window.
 """
 
 from __future__ import annotations
@@ -212,6 +213,7 @@ def run_windows(
     acc: Any,
     ring: Any,
     first: Any,
+    heard: Any,
     fired: Any,
     missing: Any,
     touched: Any,
@@ -248,6 +250,8 @@ def run_windows(
             if first[s] == NEVER:
                 first[s] = d
             advance(s, d, win, acc, ring, fired)
+            if heard.size:
+                heard[s] = d
             if touched.size:
                 touched[n_touched] = s
                 n_touched += 1
@@ -302,6 +306,7 @@ def run_late(
     acc: Any,
     ring: Any,
     first: Any,
+    heard: Any,
     fired: Any,
     touched: Any,
     n_touched: Any,
@@ -313,11 +318,13 @@ def run_late(
         s, d = slot[i], window[i]
         if first[s] == NEVER or d < first[s]:
             first[s] = d
+        if touched.size and d == touched_window and d > (heard[s] if heard.size else win[s]):
+            touched[n_touched] = s
+            n_touched += 1
+        if heard.size:
+            heard[s] = max(heard[s], d)
         if win[s] == NEVER or d > win[s]:
             advance(s, d, win, acc, ring, fired)
-            if touched.size and d == touched_window:
-                touched[n_touched] = s
-                n_touched += 1
         elif d < win[s] - size:
             too_old += 1
             continue

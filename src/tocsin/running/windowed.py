@@ -135,6 +135,7 @@ class WindowState(Saved):
         self.base = np.zeros((0, n_own, self.width + 1))
         self.shown, self.n_before = np.zeros(0, np.int64), 0  # of the batch at hand: not kept
         self.table, self.used = new_table(), 0
+        self.heard = np.full(0, k.NEVER)  # of use to ``ClosingState`` alone
         self.touched, self.n_touched, self.touched_window = np.zeros(0, np.int64), 0, int(k.NEVER)
         self.current, self.too_old = int(k.NEVER), 0
         self.pending = np.zeros((0, PENDING_COLUMNS), np.int64)
@@ -148,7 +149,8 @@ class WindowState(Saved):
         self.quantiles = np.array([q for _, q in coded], np.float64).reshape(n_own, self.width)
         self.values = np.empty(max([f.windows for f in self.own], default=0))
 
-    def _grow(self, n: int) -> None:
+    def grow(self, n: int) -> None:
+        """Make room for ``n`` entities."""
         self.n_slots = n
         self.win, self.acc = grow(self.win, n, k.NEVER), grow(self.acc, n, 0)
         self.ring, self.first = grow(self.ring, n, 0), grow(self.first, n, k.NEVER)
@@ -170,9 +172,9 @@ class WindowState(Saved):
 
     def run(self, rows: Rows, n_slots: int) -> Arrays:
         """Fold a batch into the windows and return its columns."""
-        self._grow(n_slots)
+        self.grow(n_slots)
         mask, window = self.mask(rows), rows.windows(self.calendar)
-        self._know_skips(window)
+        self.know_skips(window)
         pieces = self._pieces(mask, window)
         out = np.empty(len(rows)) if pieces else np.full(len(rows), np.nan)  # the loop below writes every place
         own = _Shown.empty(len(self.own), self.width, len(rows) + 1 if self.own and pieces else 1, len(rows))
@@ -182,8 +184,7 @@ class WindowState(Saved):
             hashes = rows.hashes(self.measure.column, mask)
         taken = 0
         for number, (part, d) in enumerate(pieces, 1):
-            if self.populations or len(self.pending):
-                self.close(d)
+            self.begin(d)
             taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
                 everyone.values[:, :, number] = self.pop
@@ -202,10 +203,20 @@ class WindowState(Saved):
         if not rows.size:
             return []
         starts = rows[:1]
-        if self.populations or len(self.pending):
+        if self.acts_at_boundaries:
             starts = rows[np.flatnonzero(np.diff(window[rows], prepend=k.NEVER))]
         edges = [0, *starts[1:].tolist(), mask.size]
         return [(slice(a, b), int(window[s])) for a, b, s in zip(edges, edges[1:], starts.tolist(), strict=False)]
+
+    @property
+    def acts_at_boundaries(self) -> bool:
+        """Whether something must happen where one window ends and another begins."""
+        return bool(self.populations) or len(self.pending) > 0
+
+    def begin(self, d: int) -> None:
+        """Events of window ``d`` come next."""
+        if self.acts_at_boundaries:
+            self.close(d)
 
     def _fold(
         self, rows: Rows, part: slice, mask: Any, window: Any, hashes: Any, taken: int, out: tuple[Any, Any, Any]
@@ -215,7 +226,7 @@ class WindowState(Saved):
             self._room(part.stop - part.start, int(window[part.start]))
         self.n_touched, new, taken = k.run_windows(
             rows.slots[self.entity][part], window[part], p[part], q[part], mask[part], self.op, self.scale, self.bound, hashes[part],
-            self.table, self.win, self.acc, self.ring, self.first, self.fired, self.missing, self.touched, self.n_touched,
+            self.table, self.win, self.acc, self.ring, self.first, self.heard, self.fired, self.missing, self.touched, self.n_touched,
             self.spans, self.plain, self.codes, self.quantiles, self.base_win, self.base, self.values,
             self.shown, self.n_before, taken, *out,
         )  # fmt: skip
@@ -232,7 +243,7 @@ class WindowState(Saved):
         if d <= self.current:
             return
         before = d - 1
-        while before in self._skips:
+        while before in self.skips:
             before -= 1
         if self.touched_window != before:
             self.touched_window, self.n_touched = before, 0
@@ -267,7 +278,7 @@ class WindowState(Saved):
 
     def late(self, rows: Rows, floor: NDArray[np.int64], n_slots: int) -> None:
         """Set late events aside until the first boundary after the clock they were late against."""
-        self._grow(n_slots)
+        self.grow(n_slots)
         mask = self.mask(rows)
         p, q = rows.increments(self.measure)
         window, visible = rows.windows(self.calendar), self.calendar.number(floor) + 1
@@ -288,7 +299,7 @@ class WindowState(Saved):
             self._room(len(rows), d)
         self.n_touched, new, too_old = k.run_late(
             slot, window, p, q, self.op, self.bound, np.ascontiguousarray(rows[:, 5:]).view(np.uint64), self.table,
-            self.win, self.acc, self.ring, self.first, self.fired, self.touched, self.n_touched, self.touched_window,
+            self.win, self.acc, self.ring, self.first, self.heard, self.fired, self.touched, self.n_touched, self.touched_window,
         )  # fmt: skip
         self.used += new
         self.too_old += too_old
@@ -312,10 +323,11 @@ class WindowState(Saved):
         return columns
 
     @property
-    def _skips(self) -> set[int]:
+    def skips(self) -> set[int]:
+        """The windows that never happened, of those known."""
         return self._skipped if self._skips_known else set()
 
-    def _know_skips(self, window: NDArray[np.int64]) -> None:
+    def know_skips(self, window: NDArray[np.int64]) -> None:
         """Dates that a zone jumped over are missing from baselines, neither zero nor a value."""
         if self.calendar.zone == "UTC" or not window.size:
             return
