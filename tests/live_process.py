@@ -35,7 +35,9 @@ DEADLINE_SECONDS = 600 if SOAK else 120
 class Engine:
     """One `tocsin run` in its own process. What it says goes to a file, so that it never waits for us."""
 
-    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: Any = None, **popen: Any):
+    def __init__(
+        self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: Any = None, **popen: Any
+    ):
         self.state, self.said = folder / "state", folder / "said.jsonl"
         self._log = self.said.open("ab")
         self.process = subprocess.Popen(

@@ -106,7 +106,9 @@ def test_whatever_is_saved_and_restarted_in_between_every_array_and_every_later_
     assert not differing(content(other), content(state))
 
 
-def test_what_was_captured_is_the_state_as_it_was_though_the_state_went_on_before_it_was_written(tmp_path: Path) -> None:
+def test_what_was_captured_is_the_state_as_it_was_though_the_state_went_on_before_it_was_written(
+    tmp_path: Path,
+) -> None:
     run, events = engine(), batches(log(400), 50)
     state, snapshots = run.new_state(), Snapshots(tmp_path, full_every=3)
     captures, was = [], []
@@ -197,7 +199,9 @@ def test_events_that_wait_are_written_once(tmp_path: Path) -> None:
     assert sum(r[0] for r in rows) == state.arrival.waiting.height
 
 
-def test_a_full_snapshot_is_put_together_from_those_before_and_takes_no_more_from_the_live_state(tmp_path: Path) -> None:
+def test_a_full_snapshot_is_put_together_from_those_before_and_takes_no_more_from_the_live_state(
+    tmp_path: Path,
+) -> None:
     run, events = engine(), batches(log(800), 100)
     state, snapshots = run.new_state(), Snapshots(tmp_path, full_every=4)
     for number, batch in enumerate(events[:5], 1):
@@ -323,7 +327,9 @@ def _of_version(folder: Path, version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, 999])
-def test_another_version_of_the_format_is_refused_unless_an_older_snapshot_is_of_this_one(tmp_path: Path, version: int) -> None:
+def test_another_version_of_the_format_is_refused_unless_an_older_snapshot_is_of_this_one(
+    tmp_path: Path, version: int
+) -> None:
     was = chain(tmp_path, 3)
     _of_version(tmp_path / f"{3:012d}-delta", version)
     found = Snapshots(tmp_path).newest(engine(ONE))
@@ -376,7 +382,11 @@ def test_after_a_write_that_failed_all_is_as_before_and_the_next_one_works(
     found = snapshots.newest(run)
     assert found is not None
     state, _ = steps(run, found.state, [log(50, seed=7)])
-    target = {"os.fsync": "tocsin.durable.os.fsync", "Path.rename": "pathlib.Path.rename", "shutil.rmtree": "tocsin.engine.snapshots.write_rows"}
+    target = {
+        "os.fsync": "tocsin.durable.os.fsync",
+        "Path.rename": "pathlib.Path.rename",
+        "shutil.rmtree": "tocsin.engine.snapshots.write_rows",
+    }
     with monkeypatch.context() as patch:
         patch.setattr(target[fails], _full_disk)
         with pytest.raises(OSError, match="No space left"):

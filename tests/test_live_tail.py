@@ -118,7 +118,9 @@ def test_what_a_file_holds_is_read_as_the_file_itself_is_read(log: Path) -> None
     tail = opened(log, follow=False)
     found = lines(drain(tail, rows=2))
     assert [i for i, line in found if b"user_id" in line] == events.frame().collect()["event_id"].to_list()
-    assert [i for i, line in found if b"user_id" not in line] == [f"mail:{n}" for n in events.rejected["line"].to_list()]
+    assert [i for i, line in found if b"user_id" not in line] == [
+        f"mail:{n}" for n in events.rejected["line"].to_list()
+    ]
     assert found[0][1].startswith(b"{")
 
 

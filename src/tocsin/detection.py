@@ -311,13 +311,21 @@ class Detection:
         if self.at not in MOMENTS:
             return [f'at="{self.at}" is not one of {", ".join(MOMENTS)}.{did_you_mean(self.at, MOMENTS)}']
         if not self.closes:
-            return [] if self.quiet_after is None else ['quiet_after goes with at="close"; at an event nobody is silent.']
+            return (
+                [] if self.quiet_after is None else ['quiet_after goes with at="close"; at an event nobody is silent.']
+            )
         found = []
         if not self.windowed:
-            found.append('only calendar windows close: with at="close" give a measure with per="1h", "1d", "1w" or "1mo".')
+            found.append(
+                'only calendar windows close: with at="close" give a measure with per="1h", "1d", "1w" or "1mo".'
+            )
         if self.quiet_after is not None and self.quiet_after < 1:
-            found.append(f"quiet_after={self.quiet_after} would ask about nobody who is silent. It is a number of windows, at least 1.")
-        read = {n for e in (self.score, self.when.expression if self._is_condition else self.score) for n in root_names(e)}
+            found.append(
+                f"quiet_after={self.quiet_after} would ask about nobody who is silent. It is a number of windows, at least 1."
+            )
+        read = {
+            n for e in (self.score, self.when.expression if self._is_condition else self.score) for n in root_names(e)
+        }
         read |= {*self.evidence, *(self.against.key if isinstance(self.against, Table) else ())}
         read -= {"@score", "@value", self.entity, "timestamp"}
         found += [

@@ -61,7 +61,10 @@ class Changes:
         arrays = dict(arrays_of(state))
         numeric = {name: x for name, x in arrays.items() if x.dtype != object}
         largest_first = sorted(numeric, key=lambda name: -numeric[name].nbytes)
-        taken = {n: beside(numeric[n].nbytes // BLOCK_BYTES, partial(self._array, n, numeric[n], copy)) for n in largest_first}
+        taken = {
+            n: beside(numeric[n].nbytes // BLOCK_BYTES, partial(self._array, n, numeric[n], copy))
+            for n in largest_first
+        }
         for name, x in arrays.items():
             row, parts[name] = taken[name]() if name in taken else (self._text(name, x), None)
             rows += [row] if row is not None else []
@@ -126,7 +129,9 @@ class Changes:
     @classmethod
     def restored(cls, engine: Engine, parts: Mapping[str, Any], hashes: Mapping[str, Hashes]) -> tuple[State, Changes]:
         """Return the state made of parts that were put together again, and what will have changed after: nothing yet."""
-        groups = sorted((name for name in parts if name.startswith(WAITING)), key=lambda n: int(n.removeprefix(WAITING)))
+        groups = sorted(
+            (name for name in parts if name.startswith(WAITING)), key=lambda n: int(n.removeprefix(WAITING))
+        )
         frontier = parts["facts"]["frontier"]
         frames = {name: parts[name].filter(pl.col("@t") >= frontier) for name in groups}
         frames = {name: frame for name, frame in frames.items() if not frame.is_empty()}

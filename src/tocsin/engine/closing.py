@@ -149,7 +149,9 @@ class Closer:
         detection = planned.detection
         made = [made_series(f"{detection.id}{n}", rows.columns[c]) for n, (_, c) in planned.columns.items()]
         events = self._events(planned, rows)
-        about = events.select("event_id", pl.col("timestamp").alias("@closed"), pl.col(detection.entity).alias("@entity"))
+        about = events.select(
+            "event_id", pl.col("timestamp").alias("@closed"), pl.col(detection.entity).alias("@entity")
+        )
         return about.with_columns(made)
 
     def _findings(self, planned: Planned, rows: _Rows, scores: NDArray[np.float64], tally: Tally) -> pl.DataFrame:

@@ -183,9 +183,13 @@ class Snapshots:
         return Written(captured.number, captured.kind, size, n)
 
     def _base(self, captured: Captured) -> Manifest | None:
-        later = [name for name in self._names() if name >= name_of(captured.number, "") and name not in self._passed_over]
+        later = [
+            name for name in self._names() if name >= name_of(captured.number, "") and name not in self._passed_over
+        ]
         if later:
-            raise StateError(f"{self.folder}: holds the snapshot {later[0]}, which {captured.name} does not follow. Go on from it.")
+            raise StateError(
+                f"{self.folder}: holds the snapshot {later[0]}, which {captured.name} does not follow. Go on from it."
+            )
         if captured.base is None:
             return None
         if not self._chain or self._chain[-1].name != captured.base:
@@ -198,9 +202,7 @@ class Snapshots:
         path = folder / PARTS_FILE
         files = {PARTS_FILE: (path.stat().st_size, file_check(path))}
         rests_on = (base.name, base.check) if base else None
-        return Manifest(
-            captured.number, captured.kind, rests_on, captured.rules, captured.facts, captured.parts, files
-        )
+        return Manifest(captured.number, captured.kind, rests_on, captured.rules, captured.facts, captured.parts, files)
 
     def _merged(self, captured: Captured) -> Iterator[Row]:
         """Yield every part as the snapshots on disk and what was captured say, proved by the digests of the live state."""
@@ -215,7 +217,9 @@ class Snapshots:
                     raise DamagedError(f"the part {name} is not what it was in the running engine (digest)")
                 yield row
         except (DamagedError, *UNREADABLE) as error:
-            raise StateError(f"{self.folder}: the snapshots before {captured.name} were damaged since ({error}).") from error
+            raise StateError(
+                f"{self.folder}: the snapshots before {captured.name} were damaged since ({error})."
+            ) from error
 
     def _prune(self, number: int) -> None:
         """Remove what is older than the full ones that are kept, and what was passed over."""

@@ -17,7 +17,8 @@ from tocsin.runners.live.outputs import Outputs
 from tocsin.runners.live.private import private_text
 from tocsin.runners.live.settings import FileSource, FolderSource, HttpSource, KafkaSource, StdinSource
 from tocsin.sources.live.folder import DropFolder
-from tocsin.sources.live.spool import Spool, SpoolSource
+from tocsin.sources.live.spool import Spool
+from tocsin.sources.live.spooled import SpoolSource
 from tocsin.sources.live.stdin import StdinSpooler
 from tocsin.sources.live.tail import FileTail
 
@@ -65,15 +66,16 @@ def _source(
         return FileTail(asked.name, asked.path, start=asked.start, follow=asked.follow)
     if isinstance(asked, FolderSource):
         return DropFolder(
-            asked.name, asked.path, pattern=asked.pattern, settle_seconds=asked.settle_seconds, follow=asked.follow, clock=clock
+            asked.name, asked.path, pattern=asked.pattern, settle_seconds=asked.settle_seconds, follow=asked.follow,
+            clock=lambda: clock().timestamp(),
         )  # fmt: skip
     if isinstance(asked, KafkaSource):
         return _kafka(asked)
     spool = Spool(folder.spool / asked.name, max_bytes=settings.http.max_spool_bytes)
     if isinstance(asked, StdinSource):
-        spooler = StdinSpooler(sys.stdin.buffer, spool, clock=clock)
+        spooler = StdinSpooler(sys.stdin.buffer, spool, clock)
         parts.spoolers.append(spooler)
-        return SpoolSource(asked.name, spool, ended=lambda: spooler.ended)
+        return SpoolSource(asked.name, spool, finished=lambda: spooler.finished)
     assert isinstance(asked, HttpSource)
     parts.doors[asked.name] = spool
     return SpoolSource(asked.name, spool)

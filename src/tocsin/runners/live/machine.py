@@ -178,7 +178,10 @@ class Preparer:
     def _decode(self, work: Work, pieces: Iterable[Piece], received_at: int) -> None:
         frames = []
         for piece in pieces:
-            decoder = self.decoders[piece.span.source]
+            decoder = self.decoders.get(piece.owner)
+            if decoder is None:
+                self._return(work, piece)
+                continue
             done: Decoded = decoder.decode(piece, moment(received_at), scope=self._several)
             work.letters += done.letters
             work.read += done.read
@@ -188,6 +191,15 @@ class Preparer:
                 work.origin.append((decoder, piece, done.rows_of))
         if frames and self.engine is not None:
             work.frame = self.engine.prepare(pl.concat(frames, how="diagonal") if len(frames) > 1 else frames[0])
+
+    @staticmethod
+    def _return(work: Work, piece: Piece) -> None:
+        """Make dead letters of records whose source is not in the settings any more."""
+        why = f"the settings have no source {piece.owner}"
+        for at, record in enumerate(piece.data.split(b"\n")[: piece.rows]):
+            work.letters.append(letter_of(piece, piece.first_line + at, record, "", why))
+        work.read += piece.rows
+        work.rejected += piece.rows
 
 
 class Machine:

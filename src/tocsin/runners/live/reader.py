@@ -74,6 +74,7 @@ class Reader:
         self._clock, self._stop, self._changed, self._held_back = clock, stop, changed, held_back
         self._trouble, self._accept_loss = trouble, accept_loss
         self._idle_seconds = duration_us(settings.times.idle_after) / 1e6
+        self._names = {s.name for s in settings.sources}
         self._turn = 0
         self._behind: dict[tuple[str, str], int] = {}
         self._releasing: Mapping[str, Mapping[str, Any]] | None = None
@@ -231,30 +232,32 @@ class Reader:
         for piece in pieces:
             followed.heard[piece.span.partition] = now
             followed.silent.discard(piece.span.partition)
-        if source.name in self._preparer.decoders:
-            return pieces
-        followed.untold += pieces
-        return []
+        followed.untold += [p for p in pieces if self._untold(p)]
+        return [p for p in pieces if not self._untold(p)]
+
+    def _untold(self, piece: Piece) -> bool:
+        """Tell whether it is not known yet how a piece is read, and will be."""
+        return piece.owner in self._names and piece.owner not in self._preparer.decoders
 
     def _learn(self) -> Iterator[Version]:
         """Yield the versions that say how sources are read whose first records have come."""
         for followed in self._followed:
             source = followed.source
-            if not followed.untold or source.name in self._preparer.decoders:
+            own = [p for p in followed.untold if p.owner == source.name]
+            if not own or source.name in self._preparer.decoders:
                 continue
             try:
-                yield self._preparer.learn(source.name, followed.untold)
+                yield self._preparer.learn(source.name, own)
             except (MappingError, SourceError) as error:
-                if sum(p.rows for p in followed.untold) >= LEARN_ROWS or source.ended:
+                if sum(p.rows for p in own) >= LEARN_ROWS or source.ended:
                     raise
                 self._trouble(f"{source.name}: its first records do not tell how it is read, waiting for more: {error}")
 
     def _told(self, followed: _Followed) -> list[Piece]:
         """Return pieces that waited until it was known how they are read."""
-        if not followed.untold or followed.source.name not in self._preparer.decoders:
-            return []
-        pieces, followed.untold = followed.untold, []
-        return pieces
+        told = [p for p in followed.untold if not self._untold(p)]
+        followed.untold = [p for p in followed.untold if self._untold(p)]
+        return told
 
     def _silences(self, now: float) -> Iterator[Work]:
         """Yield a record for each partition that has been silent too long and has nothing more to read."""

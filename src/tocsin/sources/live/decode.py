@@ -252,11 +252,11 @@ class Decoder:
         # What a record says itself of where and when it was received stays.
         received = pl.Series([piece.received_at or received_at], dtype=TIME).new_from_index(0, height)
         made["received_at"] = _filled(made["received_at"], received)
-        place = pl.Series([f"{piece.span.source}/{piece.span.partition}"]).new_from_index(0, height)
+        place = pl.Series([f"{piece.owner}/{piece.span.partition}"]).new_from_index(0, height)
         own = made["partition"]
         made["partition"] = place if own.null_count() == height else _filled(place + "/" + own, place)
         if scope:
-            made["source"] = pl.Series([piece.span.source]).new_from_index(0, height)
+            made["source"] = pl.Series([piece.owner]).new_from_index(0, height)
         return pl.DataFrame([series.alias(name) for name, series in made.items()])
 
     def _letters(self, piece: Piece, rejects: Rejects) -> list[Letter]:
@@ -321,7 +321,7 @@ def letter_of(piece: Piece, number: int, record: bytes, column: str, reason: str
     """Return the letter of a record; of one that is very large only the beginning is kept."""
     kept = record if len(record) <= MAX_LETTER_BYTES else record[:KEPT_BYTES]
     whole = whole and len(kept) == len(record)
-    return Letter(f"{piece.prefix}:{number}", piece.span.source, piece.span.partition, kept, whole, column, reason)
+    return Letter(f"{piece.prefix}:{number}", piece.owner, piece.span.partition, kept, whole, column, reason)
 
 
 def _numbered(parsed: Parsed, numbers: tuple[int, ...]) -> Parsed:

@@ -68,6 +68,11 @@ class Piece:
     received_at: datetime | None = None
     rows: int = 0
 
+    @property
+    def owner(self) -> str:
+        """The source whose records they are."""
+        return self.source or self.span.source
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
