@@ -24,6 +24,7 @@ from tocsin.faces.commands.mapping import mapping
 from tocsin.faces.commands.metrics import metrics
 from tocsin.faces.commands.report import report
 from tocsin.faces.commands.rules import rules
+from tocsin.faces.commands.run import run
 from tocsin.faces.commands.simulate import simulate
 from tocsin.faces.commands.status import status
 from tocsin.faces.commands.verify import verify
@@ -70,6 +71,14 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
             "backtest mail.jsonl.gz --threats listed.txt",
             "backtest 'logs/*.parquet' --rules mine.py --since 2026-03-01 --out findings.csv",
             "backtest mail.jsonl.gz --compare old.py new.py",
+        ),
+    ),
+    (
+        run,
+        (
+            "run mail.jsonl --state state/ --log soc.db",
+            "run http --listen 127.0.0.1:8700 --state state/ --log soc.db",
+            "run soc.toml",
         ),
     ),
     (verify, ("verify mine.py mail.jsonl.gz", "verify shipped mail.jsonl.gz --threats listed.txt")),

@@ -172,7 +172,7 @@ def _run(settings: "Settings", *, accept_loss: bool, finish: bool) -> int:
         door = _open_door(settings, engine)
         restore = _stop_on_signals(engine.live)
         try:
-            facts = {"state": str(settings.state), "sources": [s.name for s in settings.sources]}
+            facts = {"state": str(settings.state), "sources": ", ".join(s.name for s in settings.sources)}
             log.info("started", extra={"fields": facts})
             engine.run()
             log.info("stopped", extra={"fields": {"entries": engine.live.number}})

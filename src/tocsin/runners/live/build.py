@@ -55,7 +55,7 @@ def build_sources(settings: Settings, folder: StateFolder, clock: Callable[[], d
         if asked.name == RESENT:
             raise SettingsError(f"sources: the name {RESENT!r} is taken; call the source something else.")
         parts.sources.append(_source(asked, settings, folder, clock, parts))
-    parts.sources.append(SpoolSource(RESENT, Spool(folder.spool / RESENT)))
+    parts.sources.append(SpoolSource(RESENT, Spool(folder.spool / RESENT), finished=lambda: True))
     return parts
 
 

@@ -148,6 +148,7 @@ class Live:
             self._log.close()
             self._meters.mode("stopped")
             with contextlib.suppress(OSError):
+                self._tell()
                 self.write_status()
 
     def _recover(self) -> None:
@@ -345,7 +346,7 @@ class Live:
             number = known.get(f"{source}/{partition}")
             clock = int(NEVER) if arrival is None or number is None else int(arrival.clock[number])
             self._meters.source(
-                source, partition, behind=behind, unit=self._units[source], watermark=None if clock == NEVER else moment(clock),
+                source, partition, behind=behind, unit=self._units.get(source, "bytes"), watermark=None if clock == NEVER else moment(clock),
                 idle=arrival is not None and number is not None and bool(arrival.idle[number]),
             )  # fmt: skip
 
