@@ -39,12 +39,14 @@ class Ran:
     scores: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
     findings: list[dict[str, Any]] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
+    closes: list[dict[str, Any]] = field(default_factory=list)
+    tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, output: Any) -> None:
         if output.fates is not None:
             self.fates += output.fates.select("event_id", "fate").rows()
-        if output.trace is not None:
-            self.trace += output.trace.to_dicts()
+        for row in output.trace.to_dicts() if output.trace is not None else ():
+            (self.trace if row.get("@closed") is None else self.closes).append(row)
         for detection_id, frame in output.scores.items():
             rows = frame.select("event_id", "score").rows()
             self.scores[detection_id] += [(event_id, score) for event_id, score in rows if score is not None]
@@ -79,6 +81,7 @@ def detection_id(spec: Spec) -> str:
 def detection(spec: Spec) -> Detection:
     """The same question, asked of the package. What the reference reads is read here too, so that contents agree."""
     assert spec.score is not None
+    closes = spec.quiet_after is not None
     return Detection(
         id=detection_id(spec),
         title="A rule of the parity tests",
@@ -93,7 +96,9 @@ def detection(spec: Spec) -> Detection:
         },
         score=spec.score,
         when=score > spec.threshold,
-        evidence=tuple(sorted(columns_read(spec) - {"timestamp"})),
+        evidence=() if closes else tuple(sorted(columns_read(spec) - {"timestamp"})),
+        at="close" if closes else "event",
+        quiet_after=spec.quiet_after,
     )
 
 
@@ -137,6 +142,7 @@ def run(case: Case, cuts: Iterable[int] = (), *, saves: Iterable[int] = (), fold
             state = load_state(made, path)
         state, output = made.step(state, control(piece))
         ran.add(output)
+    ran.tallies = {name: vars(tally) for name, tally in state.tallies.items()}
     return ran
 
 

@@ -208,7 +208,7 @@ READING = (
 FINDING = (
     _findings("score.infinity-fires", SCORE, "finite = np.isfinite(values)", "finite = ~np.isnan(values)",
               "a_zero_baseline_is_unscored_and_said_so_and_never_fires"),
-    _findings("score.threshold-itself-fires", "src/tocsin/detection.py", 'Condition(">", ', 'Condition(">=", ', "the_threshold_itself_does_not_fire"),
+    _findings("score.threshold-itself-fires", "src/tocsin/conditions.py", 'Condition(">", ', 'Condition(">=", ', "the_threshold_itself_does_not_fire"),
     _findings("score.no-entity-is-not-counted", APPLY, 'tally.skip("no_entity", part.n_on - len(part))', 'tally.skip("no_entity", 0)',
               "an_event_without_its_entity_is_counted_and_scored_by_nobody"),
     _findings("finding.at-every-crossing-event", STREAMS, "if fired[s] != window[i]:", "if True:",

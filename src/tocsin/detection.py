@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tocsin.calendars import CalendarError, duration_us
+from tocsin.conditions import Condition as Condition  # noqa: PLC0414 - a name of rules, as those below are
+from tocsin.conditions import score as score  # noqa: PLC0414
 from tocsin.errors import RuleError, did_you_mean
 from tocsin.expressions import canonical, columns_read, digest, root_names
 from tocsin.fits import Fit, Limit, OwnHistory, Population
@@ -69,65 +71,6 @@ prev = _Names("@prev.")
 ctx = _Names("@ctx.")
 known = pl.col("@known")
 total = pl.col("@total")
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """When a score fires: a comparison with a threshold, and perhaps further conditions on the event.
-
-    ``(score > 3) & (value >= 20)`` keeps its threshold apart, so that a finding can show it and a tuner can move it.
-    """
-
-    operator: str
-    threshold: pl.Expr
-    extra: pl.Expr | None = None
-
-    @cached_property
-    def expression(self) -> pl.Expr:
-        """The whole condition as one boolean expression; a null score or threshold never fires."""
-        s, t = pl.col("@score"), self.threshold
-        compared = {">": s > t, ">=": s >= t, "<": s < t, "<=": s <= t, "==": s == t}[self.operator]
-        return compared if self.extra is None else compared & self.extra
-
-    def __and__(self, extra: pl.Expr) -> Condition:
-        """Add a condition that must hold too."""
-        return dataclasses.replace(self, extra=extra if self.extra is None else self.extra & extra)
-
-    def __str__(self) -> str:
-        """Read like the rule that was written."""
-        text = f"score {self.operator} {self.threshold.meta.output_name() if self.threshold.meta.is_column() else _literal(self.threshold)}"
-        return text if self.extra is None else f"{text} and {self.extra}"
-
-
-def _literal(expression: pl.Expr) -> str:
-    return re.sub(r"dyn (int|float): ", "", str(expression))
-
-
-class Score:
-    """The score as a rule's ``when`` names it: comparing it gives a ``Condition``."""
-
-    def __gt__(self, threshold: float | pl.Expr) -> Condition:
-        """Fire above the threshold."""
-        return Condition(">", _expression(threshold))
-
-    def __ge__(self, threshold: float | pl.Expr) -> Condition:
-        """Fire at the threshold or above."""
-        return Condition(">=", _expression(threshold))
-
-    def __lt__(self, threshold: float | pl.Expr) -> Condition:
-        """Fire below the threshold."""
-        return Condition("<", _expression(threshold))
-
-    def __le__(self, threshold: float | pl.Expr) -> Condition:
-        """Fire at the threshold or below."""
-        return Condition("<=", _expression(threshold))
-
-
-def _expression(x: float | pl.Expr) -> pl.Expr:
-    return x if isinstance(x, pl.Expr) else pl.lit(x)
-
-
-score = Score()
 
 
 def ref_name(fit_name: str, column: str) -> str:
@@ -311,30 +254,20 @@ class Detection:
         if self.at not in MOMENTS:
             return [f'at="{self.at}" is not one of {", ".join(MOMENTS)}.{did_you_mean(self.at, MOMENTS)}']
         if not self.closes:
-            return (
-                [] if self.quiet_after is None else ['quiet_after goes with at="close"; at an event nobody is silent.']
-            )
+            return ['quiet_after goes with at="close".'] if self.quiet_after is not None else []
         found = []
         if not self.windowed:
-            found.append(
-                'only calendar windows close: with at="close" give a measure with per="1h", "1d", "1w" or "1mo".'
-            )
-        if self.quiet_after is not None and self.quiet_after < 1:
-            found.append(
-                f"quiet_after={self.quiet_after} would ask about nobody who is silent. It is a number of windows, at least 1."
-            )
-        read = {
-            n for e in (self.score, self.when.expression if self._is_condition else self.score) for n in root_names(e)
-        }
-        read |= {*self.evidence, *(self.against.key if isinstance(self.against, Table) else ())}
-        read -= {"@score", "@value", self.entity, "timestamp"}
-        found += [
-            f"{name.removeprefix('@')} belongs to an event, and at the close of a window there is none: "
+            found.append('only calendar windows close: at="close" needs a measure with per="1d" or the like.')
+        if self.patience < 1:
+            found.append(f"quiet_after={self.patience} asks about nobody who is silent; give at least 1 window.")
+        expressions = [self.score, *([self.when.expression] if self._is_condition else [])]
+        read = {n for e in expressions for n in root_names(e) if not n.startswith("@ref.")} | {*self.evidence}
+        read |= {*self.against.key} if isinstance(self.against, Table) else set()
+        return found + [
+            f"{name.removeprefix('@')} belongs to an event, and a closed window has none: "
             f"score, when and evidence may name value, ref and {self.entity}."
-            for name in sorted(read)
-            if not name.startswith("@ref.")
+            for name in sorted(read - {"@score", "@value", self.entity, "timestamp"})
         ]
-        return found
 
     def _misfit(self, fit: Fit) -> str:
         if isinstance(fit, OwnHistory | Population) and not self.windowed:

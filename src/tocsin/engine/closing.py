@@ -149,10 +149,8 @@ class Closer:
         detection = planned.detection
         made = [made_series(f"{detection.id}{n}", rows.columns[c]) for n, (_, c) in planned.columns.items()]
         events = self._events(planned, rows)
-        about = events.select(
-            "event_id", pl.col("timestamp").alias("@closed"), pl.col(detection.entity).alias("@entity")
-        )
-        return about.with_columns(made)
+        whom = pl.col(detection.entity).alias("@entity")
+        return events.select("event_id", pl.col("timestamp").alias("@closed"), whom).with_columns(made)
 
     def _findings(self, planned: Planned, rows: _Rows, scores: NDArray[np.float64], tally: Tally) -> pl.DataFrame:
         """Write what fired; each entity and window closes once, so each firing is a finding."""
@@ -200,8 +198,10 @@ class _Rows:
 
     def only(self, places: NDArray[np.int64]) -> _Rows:
         """Return some of them."""
-        arrays = (self.slot, self.silent, self.covered, self.window, self.begin, self.end)
-        return _Rows(*(a[places] for a in arrays), {n: a[places] for n, a in self.columns.items()}, self.begins)
+        return _Rows(
+            self.slot[places], self.silent[places], self.covered[places], self.window[places], self.begin[places],
+            self.end[places], {n: a[places] for n, a in self.columns.items()}, self.begins,
+        )  # fmt: skip
 
 
 def _times(us: NDArray[np.int64]) -> pl.Series:

@@ -317,11 +317,8 @@ class Engine:
         closers = {}
         for key, asked in self.plan.closing.items():
             running: Any = state.running[key]
-            tallies, firing = (
-                {p.detection.id: x[p.detection.id] for p in asked} for x in (state.tallies, state.firing)
-            )
             closers[key] = Closer(
-                asked, state.slots[running.entity], running, tallies, firing, self.refs,
+                asked, state.slots[running.entity], running, state.tallies, state.firing, self.refs,
                 report_from=self.report_from, keep_scores=self.keep_scores, trace=self.trace,
             )  # fmt: skip
             running.tell = closers[key].take
@@ -369,9 +366,8 @@ class Engine:
 
     def _pieces(self, state: State, rows: Rows) -> list[Rows]:
         """Cut at window boundaries where a fit must know what fired before it goes on."""
-        calendars = [
-            state.running[p.feeds_back].calendar for p in self.plan.planned if p.feeds_back and not p.detection.closes
-        ]  # type: ignore[attr-defined]
+        keys = [p.feeds_back for p in self.plan.planned if p.feeds_back and not p.detection.closes]
+        calendars = [state.running[key].calendar for key in keys]  # type: ignore[attr-defined]
         cuts = {0, len(rows), int(np.searchsorted(rows.t, self.report_from, "left"))}
         for calendar in calendars:
             cuts |= set((np.flatnonzero(np.diff(rows.windows(calendar))) + 1).tolist())

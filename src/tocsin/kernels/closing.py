@@ -84,9 +84,8 @@ def close_baselines(
             if base_win[s] == d:
                 row[:] = base[s, b]
             elif plain[b] and not missing.size and not fired.size:
-                _summarise_closed_counts(
-                    s, d - spans[b, 3], spans[b, 0], win, acc, ring, first, codes[b], spans[b, 2], row
-                )
+                end, windows, at_least = d - spans[b, 3], spans[b, 0], spans[b, 2]
+                _summarise_closed_counts(s, end, windows, win, acc, ring, first, codes[b], at_least, row)
             else:
                 end, windows, stride = d - spans[b, 3], spans[b, 0], spans[b, 1]
                 n = gather_baseline(s, end, windows, stride, op, scale, win, acc, ring, first, missing, fired, values)

@@ -106,9 +106,8 @@ class ClosingState(WindowState):
             if further == oldest:
                 break
             oldest = further
-        places = np.searchsorted(self.missing, oldest)
-        while places < self.missing.size and self.missing[places] == oldest:
-            oldest, places = oldest - 1, max(places - 1, 0)
+        while self._missing_after(oldest - 1, oldest):
+            oldest -= 1
         return oldest
 
     def _missing_after(self, window: Any, d: int) -> Any:
