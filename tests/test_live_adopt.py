@@ -22,10 +22,12 @@ from tests.strategies import Case, cases, own_fits, population_fits, scored, spe
 from tests.test_parity import PROFILE
 from tocsin import measures, rules
 from tocsin.engine import End, Engine, Output, State
+from tocsin.engine.saved import load_state, save_state
 from tocsin.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 START = datetime(2025, 3, 3, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -72,8 +74,13 @@ CUTS = st.sets(st.integers(1, 45), max_size=12)
 RELOADS = st.sets(st.integers(0, 20), min_size=1, max_size=4)
 
 
-def run_reloading(case: Case, cuts: Iterable[int], versions: Mapping[int, list[Spec]]) -> Ran:
-    """Fold the log over the step; before the pieces that ``versions`` names, an engine of other specs goes on."""
+def run_reloading(
+    case: Case, cuts: Iterable[int], versions: Mapping[int, list[Spec]], folder: Path | None = None
+) -> Ran:
+    """Fold the log over the step; before the pieces that ``versions`` names, an engine of other specs goes on.
+
+    With a folder, what was adopted goes through a file.
+    """
     running, ran = engine(case), Ran()
     state = running.new_state()
     for i, piece in enumerate(batches(case.log, cuts)):
@@ -81,6 +88,9 @@ def run_reloading(case: Case, cuts: Iterable[int], versions: Mapping[int, list[S
             other = engine(replace(case, specs=versions[i]))
             state = other.adopt(running, state)
             running = other
+            if folder is not None:
+                save_state(state, folder / f"state-{i}")
+                state = load_state(running, folder / f"state-{i}")
         state, output = running.step(state, control(piece))
         ran.add(output)
     return ran
@@ -131,6 +141,15 @@ def test_a_rule_that_did_not_change_says_the_same_whatever_rules_come_and_go_bes
         assert among.rows(spec) == alone.rows(spec)
     known = {"conflict": "duplicate"}
     assert [(i, known.get(f, f)) for i, f in among.fates] == [(i, known.get(f, f)) for i, f in alone.fates]
+
+
+@settings(PROFILE)
+@given(reloads())
+def test_what_was_adopted_can_be_saved_and_loaded_like_any_other_state(
+    tmp_path: Path, drawn: tuple[Case, set[int], dict[int, list[Spec]], list[Spec]]
+):
+    case, cuts, versions, _ = drawn
+    assert run_reloading(case, cuts, versions, tmp_path) == run_reloading(case, cuts, versions)
 
 
 @pytest.fixture(scope="module")
