@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tocsin.errors import SettingsError, SourceError
 from tocsin.sources.live import LostError, Piece, Span
@@ -339,6 +341,38 @@ def test_a_source_that_starts_at_the_end_misses_nothing_after_it_first_looked(cl
     assert lines(read(second, 2)) == values(8, 10)
 
 
+def test_a_broker_that_goes_silent_while_it_gives_us_partitions_is_asked_again(cluster, source, monkeypatch):
+    from tocsin.sources.live.kafka_watch import Watch
+
+    topic = cluster.make()
+    cluster.send(topic, values(5))
+    asked, ask = [], Watch.ask
+
+    def silent_at_first(watch: Watch) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            raise TimeoutError
+        ask(watch)
+
+    monkeypatch.setattr(Watch, "ask", silent_at_first)
+    follow = source(topic)
+    follow.open({})
+    assert lines(read(follow, 5)) == values(5)
+    assert len(asked) == 2
+
+
+def test_a_process_that_is_left_with_nothing_says_so(cluster, source):
+    topic = cluster.make()
+    one, two = source(topic), source(topic)
+    one.open({})
+    until(lambda: one.poll(9, 9) or one.behind())
+    two.open({})
+    until(lambda: one.poll(9, 9) or two.poll(9, 9) or any("of 1 partitions" in w for w in one.told() + two.told()))
+    until(lambda: one.poll(9, 9) or two.poll(9, 9) or len(one.behind()) + len(two.behind()) == 1)
+    assert one.revoked() == ([] if one.behind() else ["0"])
+    assert two.revoked() == []
+
+
 def test_messages_deleted_after_our_position_are_an_error_and_never_a_jump(cluster, source):
     topic = cluster.make()
     cluster.send(topic, values(100))
@@ -518,6 +552,21 @@ class Message:
 
     def value(self) -> bytes | None:
         return self._value
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.none() | st.binary(max_size=9)), min_size=1), st.integers(1, 9))
+def test_a_piece_has_each_value_once_under_its_own_offset(steps, most_bytes):
+    offsets = list(accumulate(step for step, _ in steps))
+    sent = [value for _, value in steps]
+    piece = make_piece("m", 0, {"offset": 1, "read": 0}, list(map(Message, offsets, sent)), most_bytes)
+    numbers = piece.numbers or range(piece.first_line, piece.first_line + piece.rows - len(piece.faults))
+    got = dict(zip(numbers, piece.data.split(b"\n")[:-1], strict=True)) | {n: kept for n, kept, _ in piece.faults}
+    large = {o for o, v in zip(offsets, sent, strict=True) if v and len(v) > most_bytes}
+    expected = {o: v if o in large else v.replace(b"\n", b" ") for o, v in zip(offsets, sent, strict=True) if v}
+    assert got == expected
+    assert piece.rows == len(expected)
+    assert {n for n, _, _ in piece.faults} == large
+    assert piece.span.stop == {"offset": offsets[-1] + 1, "read": len(sent)}
 
 
 def test_the_numbers_of_lines_are_left_out_only_where_they_follow_each_other():

@@ -26,7 +26,7 @@ POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 USER, PASSWORD = "tocsin", "correct horse"  # of a broker that only this machine reaches, for as long as a test runs
 DOORS = ("PLAIN", "SECURE", "MUTUAL", "CONTROLLER")
-START_SECONDS, STOP_SECONDS = 60, 20
+START_SECONDS, STOP_SECONDS = 120, 20
 
 
 def absent() -> str:

@@ -9,6 +9,7 @@ that the broker no longer has is an error.
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from tocsin.sources.live.kafka_again import Again
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Security = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
 
 _WAIT_SECONDS: Final = 0.005
+_LEAVE_SECONDS: Final = 0.8
 _CHUNK_MESSAGES: Final = 2000
 
 
@@ -201,12 +203,14 @@ class KafkaTopic:
         return self._watch.told.take()
 
     def close(self) -> None:
-        """Leave the group; the source is not used again."""
+        """Leave the group; the source is not used again. A broker that is in no hurry to let us go is not waited for."""
         self._closed, self._owned, self._held = True, frozenset(), []
         if self._again is not None:
             self._again.close()
         if self._consumer is not None:
-            self._consumer.close()
+            leaving = Thread(target=self._consumer.close, daemon=True)
+            leaving.start()
+            leaving.join(_LEAVE_SECONDS)
         self._watch.close()
         self._again = self._consumer = None
 
@@ -280,7 +284,11 @@ class KafkaTopic:
         self._first_partitions = self._first_partitions or self._watch.partitions
         self._watch.check({p: self._at[p] for p in self._given if p in self._at})
         fresh = [self._watch.place(p) for p in self._given if p not in self._at]
-        committed = {p.partition: p.offset for p in consumer.committed(fresh, ASK_SECONDS)} if fresh else {}
+        asked = consumer.committed(fresh, ASK_SECONDS) if fresh else []
+        for place in asked:
+            if place.error is not None:  # not to be known is another thing than not to be there
+                raise self._kafka.KafkaException(place.error)
+        committed = {p.partition: p.offset for p in asked}
         none = [p for p, offset in committed.items() if offset < 0 and p < self._first_partitions]
         if self._new and self._start == "end" and none:
             ends = {p: consumer.get_watermark_offsets(self._watch.place(p), ASK_SECONDS)[1] for p in none}

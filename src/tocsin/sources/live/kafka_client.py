@@ -112,8 +112,8 @@ class Told:
     >>> told = Told("hunter2")
     >>> told.say("down", "no broker answers"); told.say("down", "no broker answers"); told.take()
     ['no broker answers']
-    >>> told.say("auth", "wrong: hunter2"); told.take(), told.over("down"), told.over("down")
-    (['wrong: [secret]'], True, False)
+    >>> told.over("down"); told.say("down", "no broker answers"); told.say("auth", "wrong: hunter2"); told.take()
+    ['no broker answers', 'wrong: [secret]']
     """
 
     def __init__(self, secret: str | None) -> None:
@@ -125,11 +125,15 @@ class Told:
         """Keep a sentence about something, unless it was the last one about it."""
         if self._said.get(about) != text:
             self._said[about] = text
-            self._words.append(self.clean(text))
+            self.add(text)
 
-    def over(self, about: str) -> bool:
-        """Forget what was said about something; return whether anything was."""
-        return self._said.pop(about, None) is not None
+    def add(self, text: str) -> None:
+        """Keep a sentence."""
+        self._words.append(self.clean(text))
+
+    def over(self, about: str) -> None:
+        """Let the next sentence about something be kept, even if it is the same again."""
+        self._said.pop(about, None)
 
     def clean(self, text: str) -> str:
         """Return a text without the password."""

@@ -38,7 +38,8 @@ class Watch:
         self._brokers = settings["bootstrap.servers"]
         self.topic_id, self.partitions = NOWHERE, 0
         self.failed: SourceError | None = None
-        self._refused = ""
+        self._refused = self._why = ""
+        self._silent = False
         self._admin: Any = None
         self._looking: Any = None
         self._look_at = 0.0
@@ -66,6 +67,7 @@ class Watch:
         Raises:
             SourceError: We are refused, or there is no such topic.
         """
+        self._refused = ""
         asked, late = self._ask(), time.monotonic() + patience_seconds
         while not asked.done() and not self._refused and time.monotonic() < late:
             self._admin.poll(0.02)
@@ -162,8 +164,9 @@ class Watch:
     def _note(self, described: Any) -> None:
         self.topic_id, self.partitions = str(described.topic_id), len(described.partitions)
         self.told.over("topic")
-        if self.told.over("brokers"):
-            self.told.say("brokers again", f"{self._brokers} answers again")
+        if self._silent:
+            self._silent, self._why = False, ""
+            self.told.add(f"{self._brokers} answers again")
 
     def _available(self, partition: int) -> str:
         client = self.make(self._kafka.Consumer, {"group.id": "-"})
@@ -186,12 +189,16 @@ class Watch:
             self.told.say("refused", self._refused)
         elif error.name() == "_ALL_BROKERS_DOWN":
             self._on_silence()
+        elif error.name() in {"_TRANSPORT", "_RESOLVE"}:
+            self._why = error.str()
         elif error.fatal():
             self.failed = SourceError(f"{self.topic}: {self.told.clean(error.str())}. Start again.")
 
     def _on_silence(self) -> None:
-        self.told.over("brokers again")
-        self.told.say("brokers", f"{self._brokers} does not answer; reading goes on when it does")
+        if not self._silent:
+            self._silent = True
+            why = f" ({self._why})" if self._why else ""
+            self.told.add(f"{self._brokers} does not answer{why}; reading goes on when it does")
 
 
 def is_lost(error: Any) -> bool:
