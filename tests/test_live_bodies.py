@@ -64,11 +64,12 @@ def test_no_bytes_do_more_than_be_refused(body: bytes, lines: bool) -> None:
     assert all(len(record) <= 16 for record in taken.records)
 
 
-@given(st.binary(max_size=5000), st.integers(0, 6000), st.sampled_from(["gzip", "zstd"]))
+@given(st.binary(max_size=5000), st.integers(-3, 3), st.sampled_from(["gzip", "zstd"]))
 def test_unpacking_gives_what_was_packed_up_to_the_limit_and_not_a_byte_beyond(
-    data: bytes, most: int, encoding: str
+    data: bytes, room: int, encoding: str
 ) -> None:
     packed = gzip.compress(data) if encoding == "gzip" else pa.compress(data, "zstd", asbytes=True)
+    most = max(0, len(data) + room)
     if len(data) <= most:
         assert unpack(packed, encoding, most) == data
     else:

@@ -35,7 +35,7 @@ from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed (verify, rules check, rules test, demo, --strict), a fetch is not complete, or an engine is not well (status)",
+    FAILED: "a check failed (verify, rules, demo, status, --strict), or a fetch is not complete",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
