@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -63,7 +63,7 @@ def chain(folder: Path, n: int, *, full_every: int = 20, keep: int = 3, size: in
 
 
 # ------------------------------------------------------------------------------------------------- the state comes back
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_saved_and_restarted_in_between_every_array_and_every_later_score_is_that_of_an_uninterrupted_run(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -160,7 +160,7 @@ def test_names_and_values_that_an_attacker_chose_come_back_as_they_were(tmp_path
 
 def test_a_snapshot_of_this_version_of_the_format_can_be_opened_by_this_program() -> None:
     run = engine(ONE)
-    state, _ = steps(run, run.new_state(), batches(log(120), 40))
+    state, _ = steps(run, run.new_state(), batches(log(120), 40)[:3])
     found = Snapshots(DATA / "snapshots").newest(run)
     assert found is not None
     assert (found.number, found.facts, found.notes) == (3, {"at": 3}, [])
@@ -192,10 +192,8 @@ def test_events_that_wait_are_written_once(tmp_path: Path) -> None:
         captured = snapshots.capture(state, number, {})
         rows.append([r.data.height for r in captured.rows if r.name.startswith("waiting/")])
         snapshots.write(captured)
-    assert [sum(r) for r in rows] == [100 - (b.height - b["event_id"].n_unique()) for b in events][:0] or all(
-        len(r) == 1 and r[0] <= 100 for r in rows
-    )
     assert state.arrival.waiting is not None
+    assert all(len(r) == 1 for r in rows)
     assert sum(r[0] for r in rows) == state.arrival.waiting.height
 
 
@@ -286,10 +284,10 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before_and_that_is_said(
     assert not differing(content(found.state), was[at - 1])
     assert len(found.notes) == 1
     assert found.notes[0].startswith(str(tmp_path / f"{at:012d}-delta" / file))
-    assert f"{4:012d}-delta" in found.notes[0]
+    assert "000000000004-delta" in found.notes[0]
     assert f"for {at - 1:012d}" in found.notes[0]
     # and it goes on from there: what was passed over is replaced, and nothing of it is left
-    state, _ = steps(engine(ONE), found.state, batches(log(160), 40)[at - 1 :])
+    state, _ = steps(engine(ONE), found.state, batches(log(160), 40)[at - 1 : 4])
     snapshots.save(state, 4, {"again": True})
     again = Snapshots(tmp_path).newest(engine(ONE))
     assert again is not None
@@ -301,7 +299,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before_and_that_is_said(
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_where_nothing_is_whole_that_is_an_error_and_not_a_fresh_start(tmp_path: Path, damage: Any) -> None:
     chain(tmp_path, 3)
-    damage(tmp_path / f"{1:012d}-full" / PARTS_FILE)
+    damage(tmp_path / "000000000001-full" / PARTS_FILE)
     for look in (Snapshots(tmp_path).peek, lambda: Snapshots(tmp_path).newest(engine(ONE))):
         with pytest.raises(tc.StateError, match=r"no snapshot can be used.*parts\.arrow.*Put back a copy"):
             look()
@@ -312,8 +310,8 @@ def test_a_delta_is_not_put_on_another_base_than_its_own(tmp_path: Path) -> None
     run = engine(ONE)
     state, _ = steps(run, run.new_state(), [log(500, seed=8)])
     Snapshots(tmp_path / "b").save(state, 1, {})
-    shutil.rmtree(tmp_path / "a" / f"{1:012d}-full")
-    shutil.copytree(tmp_path / "b" / f"{1:012d}-full", tmp_path / "a" / f"{1:012d}-full")
+    shutil.rmtree(tmp_path / "a" / "000000000001-full")
+    shutil.copytree(tmp_path / "b" / "000000000001-full", tmp_path / "a" / "000000000001-full")
     found = Snapshots(tmp_path / "a").newest(run)
     assert found is not None
     assert found.number == 1
@@ -331,12 +329,12 @@ def test_another_version_of_the_format_is_refused_unless_an_older_snapshot_is_of
     tmp_path: Path, version: int
 ) -> None:
     was = chain(tmp_path, 3)
-    _of_version(tmp_path / f"{3:012d}-delta", version)
+    _of_version(tmp_path / "000000000003-delta", version)
     found = Snapshots(tmp_path).newest(engine(ONE))
     assert found is not None
     assert not differing(content(found.state), was[2])
     assert f"format tocsin-snapshot {version}, this version reads tocsin-snapshot 1" in found.notes[0]
-    _of_version(tmp_path / f"{1:012d}-full", version)
+    _of_version(tmp_path / "000000000001-full", version)
     with pytest.raises(tc.StateError, match=f"format tocsin-snapshot {version}, this version reads"):
         Snapshots(tmp_path).newest(engine(ONE))
 
@@ -391,7 +389,7 @@ def test_after_a_write_that_failed_all_is_as_before_and_the_next_one_works(
         patch.setattr(target[fails], _full_disk)
         with pytest.raises(OSError, match="No space left"):
             snapshots.save(state, 4, {})
-    assert sorted(os.listdir(tmp_path)) == [f"{1:012d}-full", f"{2:012d}-delta", f"{3:012d}-delta"]
+    assert sorted(os.listdir(tmp_path)) == ["000000000001-full", "000000000002-delta", "000000000003-delta"]
     again = Snapshots(tmp_path).newest(run)
     assert again is not None
     assert not differing(content(again.state), was[3])
@@ -432,7 +430,7 @@ def test_a_base_that_was_damaged_since_is_not_carried_into_the_next_full_one(tmp
     state, _ = steps(run, run.new_state(), [log(200)])
     snapshots.save(state, 1, {})
     snapshots.save(state, 2, {})
-    _flipped(tmp_path / f"{1:012d}-full" / PARTS_FILE)
+    _flipped(tmp_path / "000000000001-full" / PARTS_FILE)
     with pytest.raises(tc.StateError, match=r"were damaged since.*checksum"):
         snapshots.save(state, 3, {})
     assert snapshots.save(state, 4, {}).kind == "full"  # from the live state
@@ -448,10 +446,10 @@ run = engine(ONE)
 snapshots = Snapshots(sys.argv[1], full_every=3, keep=2)
 found = snapshots.newest(run)
 state, number = (found.state, found.number) if found else (run.new_state(), 0)
-print("ready", flush=True)
 for n, batch in enumerate(batches(log(9000), 15)[number:], number + 1):
     state, _ = run.step(state, batch)
     snapshots.save(state, n, {"at": n})
+    print("saved", flush=True)
 """
 
 
@@ -461,8 +459,8 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_state_to_go_on_from(t
         command = [sys.executable, "-c", KILLED, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=DATA.parent.parent) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(rng.uniform(0.01, 0.6))
+            assert process.stdout.readline() == b"saved\n"
+            time.sleep(rng.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)
         if (found := Snapshots(tmp_path).newest(engine(ONE))) is not None:
             assert found.notes == []

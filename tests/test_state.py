@@ -79,7 +79,7 @@ def log(n: int = 400, days: float = 12, seed: int = 4) -> pl.DataFrame:
             "timestamp": [START + timedelta(seconds=s) for s in t.tolist()],
             "partition": rng.choice(["p", "q"], n),
             "source": "mail",
-            "user_id": rng.choice(["ann", "bob", "cy", "dee", None], n),
+            "user_id": rng.choice(["ann", "bob", "cy", "dee", None], n).tolist(),
             "src_ip": [f"192.0.2.{x}" for x in rng.integers(0, 9, n)],
             "size": rng.integers(0, 80, n),
             "bounced": rng.random(n) < 0.3,
