@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROWS, BYTES = 10_000, 16 << 20
-QUIET = 6
+QUIET = 12
 
 
 def drain(tail: FileTail, rows: int = ROWS, size: int = BYTES) -> list[Piece]:
@@ -118,7 +118,9 @@ def test_what_a_file_holds_is_read_as_the_file_itself_is_read(log: Path) -> None
     tail = opened(log, follow=False)
     found = lines(drain(tail, rows=2))
     assert [i for i, line in found if b"user_id" in line] == events.frame().collect()["event_id"].to_list()
-    assert [i for i, line in found if b"user_id" not in line] == [f"mail:{n}" for n in events.rejected["line"].to_list()]
+    assert [i for i, line in found if b"user_id" not in line] == [
+        f"mail:{n}" for n in events.rejected["line"].to_list()
+    ]
     assert found[0][1].startswith(b"{")
 
 
