@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROWS, BYTES = 10_000, 16 << 20
-QUIET = 6
+QUIET = 12
 
 
 def drain(tail: FileTail, rows: int = ROWS, size: int = BYTES) -> list[Piece]:

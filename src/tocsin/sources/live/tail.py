@@ -248,8 +248,7 @@ class FileTail:
         if pieces := self._read(file, most_rows, most_bytes, final=True):
             return pieces
         self._ended = following is None
-        self._go_on(self._place, file, written_ns)
-        return []
+        return self.poll(most_rows, most_bytes) if self._go_on(self._place, file, written_ns) else []
 
     def _was_cut(self, file: LogFile) -> bool:
         """Return whether the file was cut short or written anew, and learn more of its first bytes while it is short."""
