@@ -63,7 +63,12 @@ def chain(folder: Path, n: int, *, full_every: int = 20, keep: int = 3, size: in
 
 
 # ------------------------------------------------------------------------------------------------- the state comes back
-@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_whatever_is_saved_and_restarted_in_between_every_array_and_every_later_score_is_that_of_an_uninterrupted_run(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
