@@ -60,8 +60,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = NOW.timestamp()
 
-    def __call__(self) -> float:
-        return self.now
+    def __call__(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
 
 
 def followed(path: Path, **more: Any) -> DropFolder:

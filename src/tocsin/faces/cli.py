@@ -15,6 +15,7 @@ from tocsin.errors import TocsinError
 from tocsin.faces.commands.alerts import alerts
 from tocsin.faces.commands.ask import ask
 from tocsin.faces.commands.backtest import backtest
+from tocsin.faces.commands.dead_letters import dead_letters
 from tocsin.faces.commands.demo import demo
 from tocsin.faces.commands.describe import describe
 from tocsin.faces.commands.explain import explain
@@ -35,7 +36,7 @@ from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed (verify, rules, demo, status, --strict), or a fetch is not complete",
+    FAILED: "a check failed (verify, rules, demo, status, --strict), a fetch is not complete, or a letter cannot be sent",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
@@ -91,7 +92,7 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
 )
 for _command, _examples in _COMMANDS:
     app.command(_command, help_epilogue=_epilogue(*_examples))
-for _group in (alerts, ask, metrics, mapping, rules, geo, workbench):
+for _group in (alerts, dead_letters, ask, metrics, mapping, rules, geo, workbench):
     _group.help_epilogue = "`--help` after a command shows its options and an example."
     app.command(_group)
 

@@ -143,7 +143,7 @@ class Reading:
         bad = [line for line, _, _ in held.bad_lines]
         numbers = np.sort(np.concatenate([held.lines.to_numpy(), np.array(bad, np.int64)]))
         rows = len(numbers) if until is None else int(np.searchsorted(numbers, until, "right"))
-        each = max(held.frame.estimated_size() // max(len(numbers), 1), 1)
+        each = max(int(held.frame.estimated_size()) // max(len(numbers), 1), 1)
         rows = min(rows, most_rows, max(most_bytes // each, 1))
         first = self.at + 1
         self._held.popleft()
