@@ -109,7 +109,7 @@ def test_any_cut_of_a_file_gives_the_events_ids_and_rejects_of_the_whole(
 ) -> None:
     lines, cuts = case
     known = decoder(lines)
-    known._lines._small_bytes = 1 << 40 if careful else 0
+    known._lines.small_bytes = 1 << 40 if careful else 0
     found = [known.decode(piece(lines[a:b], a + 1), NOW) for a, b in pairwise(cuts)]
     expect_as_read(lines, found, tmp_path_factory.mktemp("read"), known)
     assert all(dict(d.frame.schema) == known.columns for d in found)
@@ -118,7 +118,7 @@ def test_any_cut_of_a_file_gives_the_events_ids_and_rejects_of_the_whole(
 @pytest.mark.parametrize("careful", [False, True])
 def test_poison_ends_byte_for_byte_in_a_letter_and_the_others_go_on(careful: bool) -> None:
     known = decoder()
-    known._lines._small_bytes = 1 << 40 if careful else 0
+    known._lines.small_bytes = 1 << 40 if careful else 0
     lines = [line for bad in POISON for line in (bad, LINES[0])]
     found = known.decode(piece(lines, 100), NOW)
     letters = {x.key: x for x in found.letters}
@@ -180,6 +180,19 @@ def test_what_a_rule_asks_for_is_read_when_it_comes_and_other_new_fields_are_lef
     assert found.frame["device_id"].to_list() == ["d1", None]
     assert found.frame["nr_attachments"].to_list() == [2, 4]
     assert [x.column for x in found.letters] == ["attachments"]
+
+
+def test_fields_that_nobody_asks_for_are_passed_over_quickly_and_change_nothing() -> None:
+    known = decoder(LINES[:1], wanted=("device_id",))
+    lines = [*LINES, TIME + b'"device_id":"d","tags":{"x":1},"nested":[1],"size":2}', *POISON, *KEPT_IN_PART]
+    first = known.decode(piece(lines), NOW)
+    assert {"tags", "nested.a.b"} <= known._fields.kinds.keys()
+    again = known.decode(piece(lines), NOW)
+    assert_frame_equal(first.frame, again.frame)
+    assert (first.letters, first.cells) == (again.letters, again.cells)
+    for number in range(200):
+        known.decode(piece([TIME + b'"f%d":1}' % number]), NOW)
+    assert len(known._fields.kinds) < 100
 
 
 def test_time_has_no_end_unless_the_mapping_gives_it_one() -> None:

@@ -85,7 +85,7 @@ class LineReader:
     """
 
     def __init__(self, fields: Fields, *, small_bytes: int = SMALL_BYTES) -> None:
-        self._fields, self._small_bytes = fields, small_bytes
+        self._fields, self.small_bytes = fields, small_bytes
         self._table = np.zeros((len(fields.kinds), kernel.FIELD_FACTS), np.int64)
         self._memory: list[dict[int, NDArray[Any]]] = []
         self._data = self._scratch = np.empty(0, np.uint8)
@@ -97,7 +97,7 @@ class LineReader:
         Together, cleaned and in the order of their lines, they equal those of `jsonl.parse_lines`.
         """
         fields = self._fields
-        if len(data) <= self._small_bytes or not fields.kinds:
+        if len(data) <= self.small_bytes or not fields.kinds:
             return [jsonl.parse_lines(data, first_line, fields.wanted, fields.strict)]
         if len(data) * len(fields.kinds) > _MOST_BYTES:
             middle = data.find(b"\n", len(data) // 2) + 1

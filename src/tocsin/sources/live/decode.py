@@ -23,9 +23,9 @@ import polars as pl
 from tocsin.errors import MappingError, StateError
 from tocsin.schema import STANDARD, TIME
 from tocsin.sources import delimited, records
-from tocsin.sources.clean import Parsed, Rejects, clean
+from tocsin.sources.clean import MAX_FIELD_BYTES, Parsed, Rejects, clean
 from tocsin.sources.convert import AS_IS
-from tocsin.sources.jsonl_fast import LineReader
+from tocsin.sources.jsonl_fast import Fields, LineReader, fast_kind
 from tocsin.sources.live.pieces import Letter
 from tocsin.sources.mapping import Mapping, load_mapping, parse_mapping, recognise
 from tocsin.sources.plan import make_plan, raw_kind, raw_kinds
@@ -48,6 +48,7 @@ _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _STAMPS: Final = ("received_at", "partition")
 _SAMPLE_ROWS: Final = 10_000
 _NEWLINE: Final = 10
+_MOST_PASSED_OVER: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -117,9 +118,9 @@ class Decoder:
         )
         read = [o for o in self._plan.outputs if o.source is not None]
         awaited = {o.source: raw_kind(o.rule) for o in read if o.source is not None and o.source not in sampled}
-        self._lines = LineReader(
-            records.fields_of(raw_kinds(mapping, sampled) | awaited, sampled | awaited, self._plan), small_bytes=0
-        )
+        self._fields = records.fields_of(raw_kinds(mapping, sampled) | awaited, sampled | awaited, self._plan)
+        self._lines = LineReader(self._fields, small_bytes=0)
+        self._passed_over = 0
         self._counts_files = {"attachments", "nr_attachments"} <= awaited.keys()
         self._binding = {o.rule.name for o in read if o.declared and o.rule.on_invalid == "reject"}
         empty = pl.DataFrame(schema=dict.fromkeys(sampled, pl.String()) | dict(self._as_is.schema))
@@ -224,18 +225,28 @@ class Decoder:
         )
 
     def _parsed(self, piece: Piece) -> list[Parsed]:
-        found = list(piece.parsed or ())
-        if not found:
-            data = (
-                b""
-                if piece.parsed is not None
-                else piece.data.removeprefix(_BOM)
-                if piece.first_line == 1
-                else piece.data
-            )
-            read = self._lines.parse(data, 0 if piece.numbers is not None else piece.first_line)
-            found += read if piece.numbers is None else [_numbered(p, piece.numbers) for p in read]
-        return found
+        """Return a piece's records, those fields left out of which no column is made."""
+        if piece.parsed:
+            found = list(piece.parsed)
+        else:
+            data = piece.data if piece.parsed is None else b""
+            data = data.removeprefix(_BOM) if piece.first_line == 1 else data
+            found = self._lines.parse(data, 0 if piece.numbers is not None else piece.first_line)
+            self._pass_over({n for p in found for n in p.frame.columns} - self._fields.kinds.keys(), data)
+            found = found if piece.numbers is None else [_numbered(p, piece.numbers) for p in found]
+        known = self._plan.known()
+        return [p if known.issuperset(p.frame.columns) else _without(p, known) for p in found]
+
+    def _pass_over(self, names: set[str], data: bytes) -> None:
+        """Let the quick reading know fields that nobody asks for: a line with a field it does not know takes far longer."""
+        if not names or self._passed_over >= _MOST_PASSED_OVER:
+            return
+        self._passed_over += 1
+        _, kinds = records.sample_lines(data[: records.SAMPLE_BYTES])
+        new = {name: kind for name, kind in sorted(kinds.items()) if name in names}
+        fast = {name: fast_kind(kind, kind) for name, kind in list(new.items())[:_MOST_PASSED_OVER]}
+        self._fields = Fields(self._fields.kinds | fast, self._fields.wanted | new, self._fields.strict)
+        self._lines = LineReader(self._fields, small_bytes=self._lines.small_bytes)
 
     def _settled(self, frame: pl.DataFrame, piece: Piece, received_at: datetime, *, scope: bool) -> pl.DataFrame:
         """Return the events with the decoder's columns and no others, stamped."""
@@ -322,6 +333,20 @@ def letter_of(piece: Piece, number: int, record: bytes, column: str, reason: str
     kept = record if len(record) <= MAX_LETTER_BYTES else record[:KEPT_BYTES]
     whole = whole and len(kept) == len(record)
     return Letter(f"{piece.prefix}:{number}", piece.owner, piece.span.partition, kept, whole, column, reason)
+
+
+def _without(parsed: Parsed, known: set[str]) -> Parsed:
+    """Leave fields out that are not known, save those that are too long: `clean` refuses their records, as everywhere."""
+    columns = [parsed.frame[name] for name in parsed.frame.columns if name in known]
+    for name in parsed.frame.columns:
+        column = parsed.frame[name]
+        if name in known or column.estimated_size() <= MAX_FIELD_BYTES:
+            continue
+        text = column.list.join("", ignore_nulls=True) if column.dtype == pl.List(pl.String) else column
+        if text.dtype == pl.String and (text.str.len_bytes().max() or 0) > MAX_FIELD_BYTES:  # type: ignore[operator]
+            columns.append(text)
+    cells = [cell for cell in parsed.bad_cells if cell[1] in known]
+    return Parsed(pl.DataFrame(columns), parsed.lines, cells, parsed.bad_lines, parsed.skipped)
 
 
 def _numbered(parsed: Parsed, numbers: tuple[int, ...]) -> Parsed:
