@@ -554,6 +554,14 @@ class Message:
         return self._value
 
 
+def test_what_comes_twice_around_a_rebalance_is_given_once():
+    follow = KafkaTopic("mail", brokers="x:1", topic="t")
+    sent = [Message(o, b"%d" % o) for o in (3, 4, 5, 4, 5, 6)]
+    assert follow._piece(0, sent[:2]).data == b"3\n4\n"
+    assert follow._piece(0, sent).data == b"5\n6\n"
+    assert follow._piece(0, sent) is None
+
+
 @given(st.lists(st.tuples(st.integers(1, 3), st.none() | st.binary(max_size=9)), min_size=1), st.integers(1, 9))
 def test_a_piece_has_each_value_once_under_its_own_offset(steps, most_bytes):
     offsets = list(accumulate(step for step, _ in steps))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-JARS = CHECKOUT / "build" / "kafka"
+JARS = Path(os.environ.get("TOCSIN_KAFKA_JARS") or CHECKOUT / "build" / "kafka")  # a copy of the tree shares them
 RUNNING = JARS / "running.json"  # which node `start` started
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

@@ -78,6 +78,7 @@ def run_tests(tree: Path, tests: list[str], cache: str = CLEAN_CACHE) -> tuple[i
         "PYTHONPATH": str(tree / "src"),  # before the editable install of the checkout
         "PYTHONDONTWRITEBYTECODE": "1",
         "NUMBA_CACHE_DIR": str(tree / cache),
+        "TOCSIN_KAFKA_JARS": str(CHECKOUT / "build" / "kafka"),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tree / ".hypothesis"),
         "CI": "",
     }
