@@ -246,16 +246,14 @@ CARRIED = (
     _past("top.high-scores-first-for-every-rule", FINDINGS, 'return -1.0 if detection.when.operator.startswith("<") else 1.0', "return 1.0",
           "the_top_is_the_most_extreme_score_of_each_entity_in_the_direction_of_the_rule"),
     _past("population.is-a-day-old", WINDOWED,
-          """            if self.populations or len(self.pending):
-                self.close(d)
+          """            self.begin(d)
             taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
                 everyone.values[:, :, number] = self.pop
 """,
           """            if self.populations:
                 everyone.values[:, :, number] = self.pop
-            if self.populations or len(self.pending):
-                self.close(d)
+            self.begin(d)
             taken = self._fold(rows, part, mask, window, hashes, taken, (out[part], own.values, own.places[part]))
             if self.populations:
 """,

@@ -146,6 +146,13 @@ def context_words(detection: "Detection") -> str:
     return "; ".join(said) or "nothing"
 
 
+def closing_words(detection: "Detection") -> str:
+    """Return when a rule about whole windows is asked, and until when."""
+    return (
+        f"when the window has closed, also of who had no event in it, until {detection.patience} in a row were silent"
+    )
+
+
 def fit_words(against: Fit) -> str:
     """Return what a fit is made of."""
     if isinstance(against, Limit):
@@ -180,6 +187,7 @@ def rule_facts(detection: "Detection") -> list[tuple[str, str]]:
         ("reads", ", ".join(detection.reads)),
         ("on", readable(detection.on)),
         ("measure", measure_words(detection.measure)),
+        *([("asked", closing_words(detection))] if detection.closes else []),
         ("context", context_words(detection)),
         ("against", against_words(detection)),
         ("score", readable(detection.score)),

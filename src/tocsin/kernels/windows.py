@@ -77,8 +77,6 @@ def advance(s: Any, d: Any, win: Any, acc: Any, ring: Any, fired: Any) -> None:
 
 @njit(cache=True, nogil=True, inline="always")
 def _is_in(ordered: Any, x: Any) -> Any:
-    if ordered.size == 0:
-        return False
     i = np.searchsorted(ordered, x)
     return i < ordered.size and ordered[i] == x
 

@@ -95,10 +95,11 @@ def explain(
         events,
         refs,
         pl.col(detection.entity).cast(pl.String) == row["entity"],
-        until=end,
+        until=None if detection.closes else end,  # a window is closed by what comes after it
         gaps=gaps,
     )
     seen = watch.collect()
+    seen = seen.filter(pl.col("timestamp") < end) if seen.height else seen
     evidence = _evidence(row)
     sentence = sentence_of(row, detection, refs)
     notes = _notes(row, detection)
@@ -112,9 +113,8 @@ def explain(
     part = _contributing(seen, row, detection)
     history = _history(seen, watch.detection, row["entity"])
     shown = _shown(part, detection)
-    caption = f"Contributing events: {part.height:,}, newest first" + (
-        f", the last {MOST_EVENTS}" if part.height > MOST_EVENTS else ""
-    )
+    what = "The window as it closed" if detection.closes else f"Contributing events: {part.height:,}, newest first"
+    caption = what + (f", the last {MOST_EVENTS}" if part.height > MOST_EVENTS else "")
     label = "windows" if detection.windowed else "events"
     more = {caption: shown, f"Nearest history: the last {HISTORY_WINDOWS} {label}": history.table.tail(HISTORY_WINDOWS)}
     facts = {"finding_id": row["finding_id"], "events": part.height}
@@ -198,7 +198,8 @@ def _measured(row: Mapping[str, Any], detection: Detection, evidence: Mapping[st
         return f"its previous event was at {at}{_with(before)}, this one has{_with(_shown_of(detection, evidence)).removeprefix(' with')}"
     if detection.measure is None:
         return f"one event{_with(_shown_of(detection, evidence))}"
-    return f"the {measure_words(detection.measure)} had reached {cell(row['value'])}"
+    reached = "at its close was" if detection.closes else "had reached"
+    return f"the {measure_words(detection.measure)} {reached} {cell(row['value'])}"
 
 
 def _shown_of(detection: Detection, evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def _filled(rows: pl.DataFrame, detection: Detection, gaps: Sequence[tuple[datet
     first, last = rows["@window"].min(), rows["@window"].max()
     assert isinstance(first, int)
     assert isinstance(last, int)
-    if not isinstance(detection.measure, Count | Sum | Distinct) or last - first > MOST_WINDOWS:
+    counts = isinstance(detection.measure, Count | Sum | Distinct)
+    if not counts or detection.closes or last - first > MOST_WINDOWS:
         return with_times(rows.sort("@window"), calendar)
     spared = {w for a, b in gaps for w in calendar.touched(instant_us(a), instant_us(b))} | set(
         calendar.skipped(first, last)

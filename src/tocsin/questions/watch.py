@@ -107,8 +107,11 @@ class Watch:
         """Yield the chosen events that take part, as the step releases them, in order of time.
 
         Columns: what the rule reads and shows, `@score` (null: unscored), `@fired`, `@value` and the other columns that
-        measure and fit made.
+        measure and fit made. Of a rule asked when windows close, yield the closes, each at the last instant of its window.
         """
+        if self.detection.closes:
+            yield from self._closes()
+            return
         waiting = pl.DataFrame()
         for batch in self._events.batches(self._engine.columns, BATCH_ROWS, until=self._until):
             prepared = self._engine.prepare(in_order(batch, "timestamp"))
@@ -120,6 +123,25 @@ class Watch:
             yield piece
         piece, _ = self._step(End(), waiting)
         yield piece
+
+    def _closes(self) -> Iterator[pl.DataFrame]:
+        for batch in self._events.batches(self._engine.columns, BATCH_ROWS, until=self._until):
+            yield self._closed(self._engine.prepare(in_order(batch, "timestamp")))
+        yield self._closed(End())
+
+    def _closed(self, batch: Any) -> pl.DataFrame:
+        self._state, output = self._engine.step(self._state, batch)
+        scores = output.scores.get(self.detection.id)
+        if scores is None or output.trace is None:
+            return pl.DataFrame()
+        mine = self.detection.id
+        made = output.trace.filter(pl.col("@closed").is_not_null())
+        made = made.rename({c: c.removeprefix(mine) for c in made.columns if c.startswith(mine)})
+        made = made.with_columns(timestamp=pl.col("@closed") - pl.duration(microseconds=1)).drop("@closed")
+        done = scores.select("event_id", pl.col("score").alias("@score"), pl.col("fired").alias("@fired"))
+        return done.join(made.rename({"@entity": self.detection.entity}), on="event_id", maintain_order="left").filter(
+            self._where
+        )
 
     def _step(self, batch: Any, waiting: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         self._state, output = self._engine.step(self._state, batch)
@@ -154,7 +176,7 @@ class Watch:
         """Return the same of events that were handed out."""
         number = calendar_of(detection).number(piece["timestamp"].dt.epoch("us").to_numpy())
         rows = piece.with_columns(
-            pl.Series("@window", number, dtype=pl.Int64), events=pl.lit(1, pl.Int64),
+            pl.Series("@window", number, dtype=pl.Int64), events=pl.lit(1 - detection.closes, pl.Int64),
             fired_at=pl.when("@fired").then("timestamp"),
         )  # fmt: skip
         return _merged(rows, keys, detection)

@@ -237,8 +237,13 @@ def _difference(expected: Result, got: Result, log: pl.DataFrame) -> tuple[int, 
         .sort("timestamp", "event_id", "detection")
         .row(0, named=True)
     )
+    at = (
+        f"event {first['event_id']} ({first['timestamp']:%Y-%m-%d %H:%M:%S} UTC)"
+        if first["timestamp"]
+        else first["event_id"]
+    )
     text = (
-        f"{first['detection']} gives event {first['event_id']} ({first['timestamp']:%Y-%m-%d %H:%M:%S} UTC) the score "
+        f"{first['detection']} gives {at} the score "
         f"{_said(first['score_got'], first['fired_got'])}; in one batch it was {_said(first['score'], first['fired'])}."
     )
     return wrong.height, text
