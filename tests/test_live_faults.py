@@ -9,7 +9,6 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-
 from tests.live_process import SOAK, assert_same, engine, log_of, replay, write_log
 
 if TYPE_CHECKING:

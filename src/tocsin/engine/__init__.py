@@ -4,6 +4,7 @@ Enters: detections, events, reference data. Leaves: findings, tallies, scores. L
 """
 
 from tocsin.engine.arrive import End, Idle
-from tocsin.engine.core import Engine, Output, State
+from tocsin.engine.core import Engine, State
+from tocsin.engine.output import Output
 
 __all__ = ["End", "Engine", "Idle", "Output", "State"]

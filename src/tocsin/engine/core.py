@@ -11,7 +11,7 @@ when everything before a window's end is released.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,11 @@ from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.closing import Closer
+from tocsin.engine.output import Gathered, Output
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
 from tocsin.engine.workers import beside, make_and_use
-from tocsin.expressions import digest, own_text
+from tocsin.expressions import digest
 from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import DUPLICATE, FATES, LATE, OK
 from tocsin.kernels.windows import NEVER
@@ -62,63 +63,10 @@ class State:
     @property
     def size_bytes(self) -> int:
         """How much its arrays hold, about; names and waiting events are not counted."""
-        parts = [a for part in (*self.running.values(), *self.firing.values()) for a in part.arrays().values()]
+        groups: tuple[Any, ...] = (*self.running.values(), *self.firing.values())
+        parts = [a for part in groups for a in part.arrays().values()]
         tables = [s.table for s in self.slots.values()]
         return sum(a.nbytes for a in (*parts, *tables, self.arrival.ids.entries, self.arrival.ids.index))
-
-
-@dataclass
-class Output:
-    """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them.
-
-    aside: the events of the batch that are late, conflict or future (``row`` in the batch as it was given, ``event_id``,
-    ``fate``), or None where there are none.
-    """
-
-    findings: pl.DataFrame
-    peaks: pl.DataFrame
-    fates: pl.DataFrame | None = None
-    trace: pl.DataFrame | None = None
-    scores: dict[str, pl.DataFrame] = field(default_factory=dict)
-    aside: pl.DataFrame | None = None
-
-
-class _Gathered:
-    """Pieces of output of one step."""
-
-    def __init__(self) -> None:
-        self.findings: list[pl.DataFrame] = []
-        self.peaks: list[pl.DataFrame] = []
-        self.traces: list[pl.DataFrame] = []
-        self.scores: dict[str, list[pl.DataFrame]] = {}
-
-    def add(self, detection_id: str, applied: Applied) -> None:
-        """Add what one detection gave for some events."""
-        if applied.findings is not None:
-            self.findings.append(applied.findings)
-        if applied.peaks is not None:
-            self.peaks.append(applied.peaks)
-        if applied.scores is not None:
-            self.scores.setdefault(detection_id, []).append(applied.scores)
-
-    def then(self, later: _Gathered) -> _Gathered:
-        """Return all of this and then all of ``later``."""
-        self.findings += later.findings
-        self.peaks += later.peaks
-        self.traces += later.traces
-        for detection_id, scores in later.scores.items():
-            self.scores.setdefault(detection_id, []).extend(scores)
-        return self
-
-    def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
-        """Put the pieces together."""
-        findings = pl.concat([fnd.empty(), *self.findings])
-        if findings.height:
-            findings = findings.with_columns(own_text(c) for c in findings.get_columns() if c.dtype == pl.String)
-        return Output(
-            findings, pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
-            pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},
-        )  # fmt: skip
 
 
 class Engine:
@@ -236,7 +184,7 @@ class Engine:
 
     def step(self, state: State, batch: pl.DataFrame | Control) -> tuple[State, Output]:
         """Advance by one batch of events (prepared or not) or one control record."""
-        gathered = _Gathered()
+        gathered = Gathered()
         if not isinstance(batch, pl.DataFrame):
             self._release(state, state.arrival.control(batch), gathered)
             return state, gathered.output(None, trace=self.trace)
@@ -270,9 +218,9 @@ class Engine:
             frame, frame["@t"].to_numpy(), {e: frame[f"@s.{e}"].to_numpy() for e in self.plan.entities}, self.key
         )
 
-    def _arrive(self, state: State, frame: pl.DataFrame) -> _Gathered:
+    def _arrive(self, state: State, frame: pl.DataFrame) -> Gathered:
         """Score the rules without state on every accepted event."""
-        gathered = _Gathered()
+        gathered = Gathered()
         if self.report_from != NEVER:
             frame = frame.filter(pl.col("@t") >= self.report_from)
         rows = self._rows(frame)
@@ -298,7 +246,7 @@ class Engine:
         entity = getattr(state.running[key], "entity", None)
         return state.slots[entity].n if entity else 0
 
-    def _release(self, state: State, frame: pl.DataFrame | None, gathered: _Gathered) -> None:
+    def _release(self, state: State, frame: pl.DataFrame | None, gathered: Gathered) -> None:
         """Measure and score events whose time has come, and close the windows whose end has come."""
         closers = self._closers(state)
         if frame is not None:
@@ -324,7 +272,7 @@ class Engine:
             running.tell = closers[key].take
         return closers
 
-    def _measure(self, state: State, frame: pl.DataFrame, gathered: _Gathered) -> None:
+    def _measure(self, state: State, frame: pl.DataFrame, gathered: Gathered) -> None:
         """Measure and score events, in order."""
         stateful = [p for p in self.plan.planned if p.detection.stateful and not p.detection.closes]
         for part in self._pieces(state, self._rows(frame)):

@@ -17,7 +17,7 @@ import polars as pl
 from tocsin.calendars import DAY, duration_us, instant_us
 from tocsin.engine import findings as fnd
 from tocsin.engine.arrive import End, in_order
-from tocsin.engine.core import Engine, Output, State
+from tocsin.engine.core import Engine, State
 from tocsin.engine.score import REASONS
 from tocsin.errors import RuleError, did_you_mean
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tocsin.detection import Detection
+    from tocsin.engine.output import Output
     from tocsin.references import References
     from tocsin.sources import Events
 

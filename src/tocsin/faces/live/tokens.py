@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import os
 import socket
-import stat
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from tocsin.errors import SettingsError
+from tocsin.runners.live.private import owners_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from tocsin.runners.live.settings import Door
 
@@ -85,7 +83,7 @@ def read_token(settings: Door, environ: Mapping[str, str]) -> str | None:
         if not token:
             raise SettingsError(f"{where} is not set. Put the token there. {_MAKE}")
     elif settings.token_file is not None:
-        token = _read_private(settings.token_file)
+        token = owners_text(settings.token_file, "http.token_file")
         where = f"http.token_file: {settings.token_file}"
     else:
         return None
@@ -95,19 +93,6 @@ def read_token(settings: Door, environ: Mapping[str, str]) -> str | None:
     if not all("!" <= c <= "~" for c in token):
         raise SettingsError(f"{where} holds characters that no header can carry (blanks, line ends, no ASCII). {_MAKE}")
     return token
-
-
-def _read_private(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode) or mode & 0o077:
-                raise SettingsError(
-                    f"http.token_file: {path} must be a file that only its owner can read: `chmod 600 {path}`."
-                )
-            return file.read(4096).decode("utf-8", "replace")
-    except OSError as error:
-        raise SettingsError(f"http.token_file: {path}: {error.strerror}. {_MAKE}") from None
 
 
 def listening_socket(listen: str, *, guarded: bool) -> socket.socket:

@@ -102,6 +102,7 @@ class Live:
         self._saved_number, self._saved_at = 0, time.monotonic()
         self._looked_at = 0.0
         self._logged: dict[str, float] = {}
+        self._status: dict[str, Any] | None = None
 
     def stop(self) -> None:
         """Ask the run to end: no further batch is begun, what is under way is finished, a snapshot is written."""
@@ -345,20 +346,20 @@ class Live:
         for (source, partition), behind in self._reader.behind().items():
             number = known.get(f"{source}/{partition}")
             clock = int(NEVER) if arrival is None or number is None else int(arrival.clock[number])
-            self._meters.source(
-                source, partition, behind=behind, unit=self._units.get(source, "bytes"), watermark=None if clock == NEVER else moment(clock),
-                idle=arrival is not None and number is not None and bool(arrival.idle[number]),
-            )  # fmt: skip
+            known_clock = None if clock == NEVER else moment(clock)
+            idle = arrival is not None and number is not None and bool(arrival.idle[number])
+            unit = self._units.get(source, "bytes")
+            self._meters.source(source, partition, behind=behind, unit=unit, watermark=known_clock, idle=idle)
 
     def write_status(self) -> None:
         """Write down how things stand, for `tocsin status`."""
-        status = self._meters.status(self._clock())
+        status = self._status = self._meters.status(self._clock())
         write_durably(self._folder.status, json.dumps(status, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
     @property
-    def status(self) -> dict[str, Any]:
-        """How things stand."""
-        return self._meters.status(self._clock())
+    def status(self) -> dict[str, Any] | None:
+        """How things stood when they were written down last, at most a second ago while all is well; None before."""
+        return self._status
 
 
 def _nothing() -> None:

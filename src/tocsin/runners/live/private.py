@@ -40,22 +40,28 @@ def private_text(
         return text
     if file is None:
         return None
-    text = _private_file(file, f"{where}_file").strip()
+    text = owners_text(file, f"{where}_file").strip()
     if not text:
         raise SettingsError(f"{where}_file: {file} is empty.")
     return text
 
 
-def _private_file(file: Path, where: str) -> str:
+def owners_text(file: Path, where: str) -> str:
+    """Return what stands in a file that its owner alone may read; ``where`` is the setting that names it.
+
+    Raises:
+        SettingsError: It is not there, is no file, holds no text, or others may read it.
+    """
     try:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode  # of what was opened, not of what lies there by then
             if not stat.S_ISREG(mode) or mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise SettingsError(
-                    f"{where}: {file} can be read by others. Say `chmod 600 {file}`, and change the secret."
+                    f"{where}: {file} can be read by others, or is no file. It has to be a file that only its owner can read:"
+                    f" `chmod 600 {file}`, and change the secret."
                 )
             return opened.read(MOST_BYTES).decode()
     except OSError as error:
-        raise SettingsError(f"{where}: {file}: {error.strerror}.") from None
+        raise SettingsError(f"{where}: {file}: {error.strerror}. It names a file that holds the secret.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{where}: {file} holds no text.") from None

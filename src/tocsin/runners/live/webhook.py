@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import stat
 from typing import TYPE_CHECKING, Final
 
 from tocsin.errors import SettingsError
 from tocsin.runners.live.delivery import NotNowError, RefusedError
+from tocsin.runners.live.private import owners_text
 from tocsin.runners.live.wire import Wire, checked_url
 from tocsin.sources.workbench.secrets import Secret
 from tocsin.sources.workbench.transport import asked_wait_seconds
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from tocsin.runners.live.delivery import Told
     from tocsin.runners.live.settings import WebhookOutput
@@ -124,23 +123,8 @@ class Webhook:
                 os.environ.get(self._variable, ""), f"{self._where}: the environment variable {self._variable}"
             )
         if self._file is not None:
-            found += _words(_owners_text(self._file, self._where), f"{self._where}: {self._file}")
+            found += _words(owners_text(self._file, self._where), f"{self._where}: {self._file}")
         return found
-
-
-def _owners_text(path: Path, where: str) -> str:
-    """Return what stands in a file that nobody but its owner may read."""
-    try:
-        with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise SettingsError(f"{where}: {path} can be read by others: chmod 600 it, and change the secret.")
-            return file.read(1 << 16).decode()
-    except OSError as error:
-        raise SettingsError(
-            f"{where}: {path}: {error.strerror}. secret_file names a file that holds the secret."
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{where}: {path} holds no text.") from None
 
 
 def _words(text: str, where: str) -> list[Secret]:
