@@ -22,7 +22,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "a_log_that_ends_before_our_position_is_an_error"),
     _in("what-was-taken-back-is-read", "_client", '"read_committed"', '"read_uncommitted"',
         "what_a_transaction_took_back_is_not_seen_and_the_gaps_do_no_harm"),
-    _in("promises-can-be-broken", "_client", 'if name in _OURS or', 'if', "settings_that_would_break_a_promise_are_refused"),
+    _in("promises-can-be-broken", "_client", "if name in _OURS or", "if", "settings_that_would_break_a_promise_are_refused"),
     _in("a-password-can-stand-in-the-options", "_client", "if name in _SECRETS:", "if False:",
         "settings_that_would_break_a_promise_are_refused"),
     _in("the-group-knows-better", "", "for p in self._given if p not in self._at]", "for p in self._given]",
