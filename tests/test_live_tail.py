@@ -201,6 +201,15 @@ def test_a_file_that_was_cut_is_begun_anew_and_that_is_told(log: Path) -> None:
     assert tail.told() == []
 
 
+def test_a_file_cut_to_a_part_of_itself_is_begun_anew_too(log: Path) -> None:
+    log.write_bytes(b"".join(b"%049d\n" % n for n in range(40)))
+    tail = opened(log)
+    drain(tail)
+    os.truncate(log, 1500)  # all of the first bytes that are kept for comparison
+    assert lines(drain(tail)) == expected(log.read_bytes(), "mail~1")
+    assert tail.told()
+
+
 def test_a_file_written_anew_and_longer_than_before_is_known_by_its_first_bytes(log: Path) -> None:
     log.write_bytes(b"one\n")
     tail = opened(log)
