@@ -158,7 +158,7 @@ def test_a_renamed_file_is_read_to_its_end_before_the_new_one(log: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "names", [[".1"], ["-20250101"], [".2025-01-01_00-00-00"], [".2", ".1"], ["-20250102", "-20250103"]]
+    "names", [[".1"], ["-20250101"], [".2025-01-01_00-00-00"], [".3", ".2", ".1"], ["-20250102", "-20250103"]]
 )
 def test_several_rotations_between_two_polls_are_followed_in_their_order(log: Path, names: list[str]) -> None:
     log.write_bytes(b"old 1\n")
