@@ -158,7 +158,7 @@ def test_a_renamed_file_is_read_to_its_end_before_the_new_one(log: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "names", [[".1"], ["-20250101"], [".2025-01-01_00-00-00"], [".2", ".1"], ["-20250102", "-20250103"]]
+    "names", [[".1"], ["-20250101"], [".2025-01-01_00-00-00"], [".3", ".2", ".1"], ["-20250102", "-20250103"]]
 )
 def test_several_rotations_between_two_polls_are_followed_in_their_order(log: Path, names: list[str]) -> None:
     log.write_bytes(b"old 1\n")
@@ -199,6 +199,15 @@ def test_a_file_that_was_cut_is_begun_anew_and_that_is_told(log: Path) -> None:
     [said] = tail.told()
     assert "line 2" in said
     assert tail.told() == []
+
+
+def test_a_file_cut_to_a_part_of_itself_is_begun_anew_too(log: Path) -> None:
+    log.write_bytes(b"".join(b"%049d\n" % n for n in range(40)))
+    tail = opened(log)
+    drain(tail)
+    os.truncate(log, 1500)  # all of the first bytes that are kept for comparison
+    assert lines(drain(tail)) == expected(log.read_bytes(), "mail~1")
+    assert tail.told()
 
 
 def test_a_file_written_anew_and_longer_than_before_is_known_by_its_first_bytes(log: Path) -> None:

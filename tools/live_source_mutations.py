@@ -21,12 +21,12 @@ _spool = partial(_in, "test_live_spool")
 
 # fmt: off
 MUTATIONS: tuple[Mutation, ...] = (
-    _tail("an-inode-is-enough", "tail_files.py", "hexdigest() != digest:", "hexdigest() is None:",
+    _tail("an-inode-is-enough", "tail_files.py", "if file.holds(position):", "if file.inode:",
           "an_inode_that_is_given_out_again_is_not_mistaken_for_the_old_file"),
     _tail("first-bytes-are-not-looked-at", "tail.py", "or not head.startswith(self._head):\n            return True", "or False:\n            return True",
           "a_file_written_anew_and_longer_than_before_is_known_by_its_first_bytes"),
     _tail("a-shorter-file-is-the-same", "tail.py", "facts.st_size < self._place.offset or not", "not",
-          "a_file_that_was_cut_is_begun_anew_and_that_is_told"),
+          "a_file_cut_to_a_part_of_itself_is_begun_anew_too"),
     _tail("a-rotated-file-is-left-at-once", "tail.py", "if following is None and self._follow:", "if False:",
           "a_renamed_file_is_read_to_its_end_before_the_new_one"),
     _tail("an-empty-new-file-is-enough", "tail_files.py", "return path.stat().st_size > 0", "return path.stat().st_size >= 0",
