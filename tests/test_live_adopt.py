@@ -243,17 +243,10 @@ def reloaded(
 def test_a_longer_baseline_begins_with_the_history_that_was_held_and_counts_nothing_forgotten_as_zero():
     seven, longer = baseline("seven", 7), baseline("longer", 28)
     scores, _, _ = reloaded(([seven], days(0, 20)), ([seven, longer], days(20, 23, lambda _: 1)))
-    # The last event of day 19 still waits: day 19 had 20 events, and held are days 12 to 18.
-    assert scores["test.seven"][1:] == [
-        sum(range(14, 21)) / 7,
-        (sum(range(15, 21)) + 1) / 7,
-        (sum(range(16, 21)) + 2) / 7,
-    ]
-    assert scores["test.longer"][1:] == [
-        sum(range(13, 21)) / 8,
-        (sum(range(13, 21)) + 1) / 9,
-        (sum(range(13, 21)) + 2) / 10,
-    ]
+    # Day n had n + 1 events. The last one of day 19 still waits, and held are days 12 to 18.
+    ends = ((sum(range(13, 20)), 0), (sum(range(14, 21)), 0), (sum(range(15, 21)), 1), (sum(range(16, 21)), 2))
+    assert scores["test.seven"] == [(old + new) / 7 for old, new in ends]
+    assert scores["test.longer"] == [sum(range(13, 20)) / 7, *((sum(range(13, 21)) + n) / (8 + n) for n in range(3))]
 
 
 def test_a_population_that_is_new_is_undefined_until_the_next_boundary_and_right_from_there_on():

@@ -32,7 +32,7 @@ MUTATIONS: tuple[Mutation, ...] = (
            "events_that_are_late_in_conflict_or_from_the_future_are_told_with_their_row_in_the_batch"),
     _adopt("forgotten-windows-are-zero", REFIT, "np.maximum(old.first, old.win - old.ring.shape[1])", "old.first", LONGER),
     _adopt("ring-keeps-its-places", REFIT, "ring[known, window % size]", "ring[known, window % have % size]", LONGER),
-    _adopt("ring-is-one-short", REFIT, "range(1, min(have, size) + 1)", "range(1, min(have, size))", OTHERS),
+    _adopt("ring-is-one-short", REFIT, "range(1, min(have, size) + 1)", "range(1, min(have, size))", LONGER),
     _adopt("window-at-hand-closes-again", REFIT, "new.current = new.touched_window = latest", "new.current = new.touched_window = latest - 1",
            POPULATION),
     _adopt("population-takes-everybody-ever", REFIT, "np.flatnonzero(heard == latest)", "np.flatnonzero(heard != NEVER)", POPULATION),
