@@ -261,6 +261,17 @@ def test_a_population_that_is_new_is_undefined_until_the_next_boundary_and_right
     assert state.tallies["test.all"].unscored == {"no_history": 2}
 
 
+def test_a_population_that_stays_holds_through_the_window_at_hand_however_many_statistics_others_ask_for():
+    everyone = volume("all", against=tc.population(mean=True, at_least=2), score=tc.ref.mean + tc.ref.n)
+    wider = volume("wider", against=tc.own_history(mean=True, sd=True, median=True), score=tc.ref.mean)
+    rows = sorted([*days(0, 3), *days(0, 2, lambda _: 5, "bob")], key=lambda r: r["timestamp"])
+    noon = [event(f"noon-{i}", 2 * DAY + (12 + i) * HOUR) for i in range(2)]
+    scores, _, _ = reloaded(([everyone], rows), ([wider, everyone], noon))
+    assert scores["test.all"] == [(2 + 5) / 2 + 2] * 3
+    scores, _, _ = reloaded(([wider, everyone], rows), ([everyone], noon))
+    assert scores["test.all"] == [(2 + 5) / 2 + 2] * 3
+
+
 def test_a_new_version_fires_and_tallies_anew_and_the_same_version_does_not():
     same, old, new = volume("same"), volume("other"), volume("other", when=tc.score > 2)
     rows = days(0, 1, lambda _: 4)
