@@ -243,17 +243,10 @@ def reloaded(
 def test_a_longer_baseline_begins_with_the_history_that_was_held_and_counts_nothing_forgotten_as_zero():
     seven, longer = baseline("seven", 7), baseline("longer", 28)
     scores, _, _ = reloaded(([seven], days(0, 20)), ([seven, longer], days(20, 23, lambda _: 1)))
-    # The last event of day 19 still waits: day 19 had 20 events, and held are days 12 to 18.
-    assert scores["test.seven"][1:] == [
-        sum(range(14, 21)) / 7,
-        (sum(range(15, 21)) + 1) / 7,
-        (sum(range(16, 21)) + 2) / 7,
-    ]
-    assert scores["test.longer"][1:] == [
-        sum(range(13, 21)) / 8,
-        (sum(range(13, 21)) + 1) / 9,
-        (sum(range(13, 21)) + 2) / 10,
-    ]
+    # Day n had n + 1 events. The last one of day 19 still waits, and held are days 12 to 18.
+    ends = ((sum(range(13, 20)), 0), (sum(range(14, 21)), 0), (sum(range(15, 21)), 1), (sum(range(16, 21)), 2))
+    assert scores["test.seven"] == [(old + new) / 7 for old, new in ends]
+    assert scores["test.longer"] == [sum(range(13, 20)) / 7, *((sum(range(13, 21)) + n) / (8 + n) for n in range(3))]
 
 
 def test_a_population_that_is_new_is_undefined_until_the_next_boundary_and_right_from_there_on():
@@ -266,6 +259,17 @@ def test_a_population_that_is_new_is_undefined_until_the_next_boundary_and_right
     scores, state, _ = reloaded(([volume()], before), ([volume(), everyone], after))
     assert scores["test.all"] == [None, None, (6 + 2) / 2]
     assert state.tallies["test.all"].unscored == {"no_history": 2}
+
+
+def test_a_population_that_stays_holds_through_the_window_at_hand_however_many_statistics_others_ask_for():
+    everyone = volume("all", against=tc.population(mean=True, at_least=2), score=tc.ref.mean + tc.ref.n)
+    wider = volume("wider", against=tc.own_history(mean=True, sd=True, median=True), score=tc.ref.mean)
+    rows = sorted([*days(0, 3), *days(0, 2, lambda _: 5, "bob")], key=lambda r: r["timestamp"])
+    noon = [event(f"noon-{i}", 2 * DAY + (12 + i) * HOUR) for i in range(2)]
+    scores, _, _ = reloaded(([everyone], rows), ([wider, everyone], noon))
+    assert scores["test.all"] == [(2 + 5) / 2 + 2] * 3
+    scores, _, _ = reloaded(([wider, everyone], rows), ([everyone], noon))
+    assert scores["test.all"] == [(2 + 5) / 2 + 2] * 3
 
 
 def test_a_new_version_fires_and_tallies_anew_and_the_same_version_does_not():

@@ -24,6 +24,7 @@ LONGER = "a_longer_baseline_begins_with_the_history_that_was_held_and_counts_not
 POPULATION = "a_population_that_is_new_is_undefined_until_the_next_boundary_and_right_from_there_on"
 CLOSES = "a_rule_about_closed_windows_says_the_same_whatever_rules_come_and_go_beside_it"
 FIRST_CLOSE = "a_new_rule_about_closed_windows_is_first_asked_about_the_window_at_hand"
+STAYS = "a_population_that_stays_holds_through_the_window_at_hand_however_many_statistics_others_ask_for"
 WAITING = "events_that_wait_have_no_entity_of_a_new_kind_and_null_in_columns_that_were_not_kept"
 
 # fmt: off
@@ -32,13 +33,13 @@ MUTATIONS: tuple[Mutation, ...] = (
            "events_that_are_late_in_conflict_or_from_the_future_are_told_with_their_row_in_the_batch"),
     _adopt("forgotten-windows-are-zero", REFIT, "np.maximum(old.first, old.win - old.ring.shape[1])", "old.first", LONGER),
     _adopt("ring-keeps-its-places", REFIT, "ring[known, window % size]", "ring[known, window % have % size]", LONGER),
-    _adopt("ring-is-one-short", REFIT, "range(1, min(have, size) + 1)", "range(1, min(have, size))", OTHERS),
+    _adopt("ring-is-one-short", REFIT, "range(1, min(have, size) + 1)", "range(1, min(have, size))", LONGER),
     _adopt("window-at-hand-closes-again", REFIT, "new.current = new.touched_window = latest", "new.current = new.touched_window = latest - 1",
            POPULATION),
     _adopt("population-takes-everybody-ever", REFIT, "np.flatnonzero(heard == latest)", "np.flatnonzero(heard != NEVER)", POPULATION),
-    _adopt("population-is-lost", REFIT, "if fit in old.populations:", "if fit not in old.populations:", OTHERS),
+    _adopt("population-is-lost", REFIT, "if fit in old.populations:", "if fit not in old.populations:", STAYS),
     _adopt("number-behind-a-population-is-lost", REFIT, "moved[:n_stats], moved[width] = row[:n_stats], row[-1]",
-           "moved[:n_stats] = row[:n_stats]", OTHERS),
+           "moved[:n_stats] = row[:n_stats]", STAYS),
     _adopt("another-layout-is-taken-as-it-is", REFIT,
            "a.own == b.own and a.notebook == b.notebook and a.populations == b.populations", "True", OTHERS),
     _adopt("no-closed-window-is-held", CLOSING, "max(size, 1)", "size", CLOSES),
