@@ -226,13 +226,13 @@ FINDING = (
 _GOES_ON = "a_run_that_is_saved_and_loaded_between_batches_goes_on_as_if_nothing_had_happened"
 CARRIED = (
     _state("save.omits-the-ring", WINDOWED, '"win", "acc", "ring", "first",', '"win", "acc", "first",', _GOES_ON),
-    _state("save.omits-what-waits", SAVED, "if arrival.waiting is not None:", "if False:", _GOES_ON),
+    _state("save.omits-what-waits", SAVED, "if state.arrival.waiting is not None:", "if False:", _GOES_ON),
     _state("baseline.place-is-that-of-an-earlier-batch", WINDOWS, "if shown[s] <= n_before:", "if shown[s] == 0:", _GOES_ON),
     _state("save.omits-the-peaks", FINDINGS, 'kept = ("fired", "peak", "best", "best_t")', 'kept = ("fired", "best", "best_t")', _GOES_ON),
-    _state("load.checksum-is-not-compared", SAVED, "if _checksum(name, dtype, shape, data) != crc:", "if crc is None:",
+    _state("load.checksum-is-not-compared", "src/tocsin/engine/parts.py", "if self._check and row.check() != check:", "if check is None:",
            "a_byte_that_was_changed_anywhere_is_noticed_or_of_no_consequence"),
-    _state("load.missing-parts-are-no-matter", SAVED, 'or meta.get("parts") != str(table.num_rows)', "", "a_file_without_one_of_its_parts_is_refused"),
-    _state("load.any-rules-will-do", SAVED, 'if meta.get("rules") != engine.rules:', "if False:", "a_state_of_other_rules_or_settings_is_refused"),
+    _state("load.missing-parts-are-no-matter", SAVED, 'if file.facts.get("parts") != str(file.n):', "if False:", "a_file_without_one_of_its_parts_is_refused"),
+    _state("load.any-rules-will-do", SAVED, 'if file.facts.get("rules") != engine.rules:', "if False:", "a_state_of_other_rules_or_settings_is_refused"),
     _in("test_rules", "evaluate.a-lone-row-alone", EXPRESSIONS, "if n == 1 else columns", "if False else columns",
         "dividing_by_a_constant_does_not_depend_on_other_rows"),
     _past("evaluate.an-aggregate-is-repeated", EXPRESSIONS, "if len(result) == 1 and not root_names(expression):", "if len(result) == 1:",

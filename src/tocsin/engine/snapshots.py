@@ -213,8 +213,8 @@ class Snapshots:
             parts = Assembled([*files, PartsHeld(captured.rows)])
             for name, digest in captured.parts.items():
                 row = parts.whole(name)
-                if digest is not None and digest_of(row.data) != digest:
-                    raise DamagedError(f"the part {name} is not what it was in the running engine (digest)")
+                if digest is not None:
+                    _prove(name, digest_of(row.data), digest)
                 yield row
         except (DamagedError, *UNREADABLE) as error:
             raise StateError(
@@ -344,6 +344,10 @@ def _proved(parts: Assembled, name: str, digest: int | None) -> tuple[Any, Hashe
     if digest is None:
         return x, None
     hashes, _, found = compare(as_bytes(x), NO_HASHES)
+    _prove(name, found, digest)
+    return x, hashes
+
+
+def _prove(name: str, found: int, digest: int) -> None:
     if found != digest:
         raise DamagedError(f"the part {name} is not what it was in the running engine (digest)")
-    return x, hashes
