@@ -60,8 +60,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = NOW.timestamp()
 
-    def __call__(self) -> datetime:
-        return datetime.fromtimestamp(self.now, UTC)
+    def __call__(self) -> float:
+        return self.now
 
 
 def followed(path: Path, **more: Any) -> DropFolder:
@@ -160,13 +160,15 @@ def test_several_files_come_in_order_of_their_times_and_names_with_the_ids_of_re
     expect_as_read(pieces, tmp_path)
 
 
-def test_spans_can_be_taken_again_before_and_after_opening_in_any_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [1, 5])
+def test_spans_can_be_taken_again_before_and_after_opening_in_any_order(rows: int, tmp_path: Path) -> None:
     for number, (name, data) in enumerate(FILES.items()):
         drop(tmp_path / name, data, number)
     drop(tmp_path / "t.csv", csv(30) + b'"', 50)
+    drop(tmp_path / "torn.csv.gz", gzip.compress(csv(33))[:-9], 51)
     table(25).write_parquet(tmp_path / "t.parquet")
     source = followed(tmp_path, settle_seconds=0)
-    pieces = drain(source, 5)
+    pieces = drain(source, rows)
     assert len(pieces) > len(FILES) * 2
     spans = [json.loads(json.dumps([p.span.start, p.span.stop])) for p in pieces]
     assert [a for a, _ in spans[1:]] == [b for _, b in spans[:-1]]

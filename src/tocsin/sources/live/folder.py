@@ -24,7 +24,6 @@ from tocsin.sources.mapping import Mapping
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Mapping as AnyMapping
-    from datetime import datetime
 
 PARTITION: Final = "files"
 _LEFT_OUT: Final = (".part", ".tmp")
@@ -138,7 +137,7 @@ class DropFolder:
     Args:
         name: The source's name.
         path: The folder; files in folders below it are read too.
-        clock: The time now.
+        clock: The time now, in seconds since 1970.
         pattern: Of the names that are read.
         settle_seconds: A file counts as whole once it has not changed for so long.
         follow: Whether more files may come; if not, all that are there are whole.
@@ -156,7 +155,7 @@ class DropFolder:
         name: str,
         path: Path,
         *,
-        clock: Callable[[], datetime],
+        clock: Callable[[], float],
         pattern: str = "*",
         settle_seconds: float = 2.0,
         follow: bool = True,
@@ -336,7 +335,7 @@ class DropFolder:
 
     def _scan(self) -> None:
         """Look through the folder, unless that was done a moment ago."""
-        now = self._clock().timestamp()
+        now = self._clock()
         if self._looked is not None and (not self._follow or 0 <= now - self._looked < self._scan_seconds):
             return
         self._looked = now
