@@ -5,6 +5,7 @@ Layer: tests.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from polars.testing import assert_frame_equal
 
 import tocsin as tc
 from tests.oracle import Spec
-from tests.parity import Ran, batches, control, detection_id, engine, run
-from tests.strategies import Case, cases, own_fits, population_fits, scored, specs
+from tests.parity import Ran, batches, control, detection, detection_id, engine, run
+from tests.strategies import EVERY, Case, cases, own_fits, population_fits, scored, specs
+from tests.strategies import SCHEMA as LOG_SCHEMA
 from tests.test_parity import PROFILE
 from tocsin import measures, rules
 from tocsin.engine import End, Engine, Output, State
@@ -127,7 +129,7 @@ def reloads(draw: st.DrawFn) -> tuple[Case, set[int], dict[int, list[Spec]], lis
     return replace(case, specs=before), draw(CUTS), versions, stays
 
 
-@settings(PROFILE, max_examples=PROFILE.max_examples * 4)
+@settings(PROFILE, max_examples=PROFILE.max_examples * 2)
 @given(reloads())
 def test_a_rule_that_did_not_change_says_the_same_whatever_rules_come_and_go_beside_it(
     drawn: tuple[Case, set[int], dict[int, list[Spec]], list[Spec]],
@@ -333,3 +335,77 @@ def test_other_time_settings_and_another_key_are_refused_with_advice(setting: st
     old, new = Engine([COUNT], SCHEMA), Engine([COUNT], SCHEMA, **{setting: value})
     with pytest.raises(StateError, match=rf"another {setting}.*empty"):
         new.adopt(old, old.new_state())
+
+
+# ------------------------------------------------------------------------------------------- rules asked at the close
+def closing(spec: Spec, fit: Any, quiet_after: int) -> tc.Detection:
+    """A rule that is asked when the windows of a spec's measure close."""
+    score = tc.value if fit is None else tc.value / pl.col(f"@ref.{fit.columns[0]}")
+    name = f"test.closes-{spec.id}-{quiet_after}-{'none' if fit is None else fit.key[:8]}"
+    return tc.Detection(
+        id=name, title="x", severity="low", on=spec.on, entity=spec.entity or "", measure=spec.measure, against=fit,
+        score=score, when=tc.score < 1, at="close", quiet_after=quiet_after,
+    )  # fmt: skip
+
+
+@st.composite
+def closing_reloads(draw: st.DrawFn) -> tuple[Case, set[int], list[tc.Detection], dict[int, list[tc.Detection]]]:
+    """A case, cuts, rules of one measure of which the first stay, and which rules there are from some pieces on."""
+    case = draw(cases(shape="own", max_specs=1))
+    spec = replace(case.specs[0], id="r", context={}, on=EVERY)
+    compared = st.one_of(own_fits("1d"), population_fits("1d"), st.none())
+    asked = [closing(spec, draw(compared), draw(st.sampled_from((1, 2, 5)))) for _ in range(4)]
+    at_events = [detection(scored(replace(spec, id=f"e{i}", against=draw(compared)))) for i in range(2)]
+    rules_of_one = list({d.id: d for d in [*asked, *at_events]}.values())
+    n = draw(st.integers(1, 2))
+    stays, others = rules_of_one[:n], rules_of_one[n:]
+    chosen = st.lists(st.sampled_from(others), unique_by=id) if others else st.just([])
+    versions = {at: [*draw(chosen), *stays] for at in draw(st.sets(st.integers(0, 20), min_size=1, max_size=4))}
+    return case, draw(CUTS), stays, {-1: [*draw(chosen), *stays]} | versions
+
+
+def told(
+    case: Case, cuts: set[int], versions: Mapping[int, list[tc.Detection]]
+) -> tuple[State, dict[str, Any], list[Any]]:
+    """Fold the log over the step with the rules of each version; return the state, the scores and the findings."""
+
+    def made(chosen: list[tc.Detection]) -> Engine:
+        times = {"lateness": case.lateness, "dedup_horizon": case.dedup_horizon, "gaps": case.gaps}
+        return Engine(chosen, LOG_SCHEMA, keep_scores=True, **times)
+
+    running = made(versions[-1])
+    state, scores, found = running.new_state(), defaultdict(list), []
+    for i, piece in enumerate(batches(case.log, cuts)):
+        if i in versions:
+            other = made(versions[i])
+            running, state = other, other.adopt(running, state)
+        state, output = running.step(state, control(piece))
+        for name, frame in output.scores.items():
+            scores[name] += frame.rows()
+        found += output.findings.drop("table_digest").rows(named=True)
+    return state, scores, found
+
+
+@settings(PROFILE, max_examples=PROFILE.max_examples * 2)
+@given(closing_reloads())
+def test_a_rule_about_closed_windows_says_the_same_whatever_rules_come_and_go_beside_it(
+    drawn: tuple[Case, set[int], list[tc.Detection], dict[int, list[tc.Detection]]],
+):
+    case, cuts, stays, versions = drawn
+    alone, among = told(case, cuts, {-1: stays}), told(case, cuts, versions)
+    for rule in stays:
+        assert among[1][rule.id] == alone[1][rule.id]
+        assert among[0].tallies[rule.id] == alone[0].tallies[rule.id]
+        mine, others = ([f for f in run[2] if f["detection_id"] == rule.id] for run in (among, alone))
+        assert mine == others
+
+
+def test_a_new_rule_about_closed_windows_is_first_asked_about_the_window_at_hand():
+    """Ada was silent on days 2 and 3, which nobody asked about; the first window asked about is that of day 5."""
+    silent = volume("silent", at="close", when=tc.score <= 0)
+    before = [*days(0, 2), *days(4, 6, lambda _: 1, "bob")]
+    _, _, outputs = reloaded(([volume()], before), ([volume(), silent], days(7, 8, lambda _: 1, "bob")))
+    closed = pl.concat([o.findings for o in outputs]).filter(pl.col("detection_id") == "test.silent")
+    assert closed.select("entity", pl.col("window_start").dt.day() - START.day).rows() == [
+        ("ada", 5), ("ada", 6), ("bob", 6)
+    ]  # fmt: skip

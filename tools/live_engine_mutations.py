@@ -10,7 +10,7 @@ from functools import partial
 from tools.mutants import Mutation
 
 REFIT, ADOPT, CORE = "src/tocsin/running/refit.py", "src/tocsin/engine/adopt.py", "src/tocsin/engine/core.py"
-ARRIVAL = "src/tocsin/kernels/arrival.py"
+ARRIVAL, CLOSING = "src/tocsin/kernels/arrival.py", "src/tocsin/running/closing.py"
 VERSIONS, WATCH = "src/tocsin/runners/live/versions.py", "src/tocsin/runners/live/watch.py"
 
 
@@ -22,6 +22,8 @@ _adopt, _version = partial(_in, "test_live_adopt"), partial(_in, "test_live_vers
 OTHERS = "a_rule_that_did_not_change_says_the_same_whatever_rules_come_and_go_beside_it"
 LONGER = "a_longer_baseline_begins_with_the_history_that_was_held_and_counts_nothing_forgotten_as_zero"
 POPULATION = "a_population_that_is_new_is_undefined_until_the_next_boundary_and_right_from_there_on"
+CLOSES = "a_rule_about_closed_windows_says_the_same_whatever_rules_come_and_go_beside_it"
+FIRST_CLOSE = "a_new_rule_about_closed_windows_is_first_asked_about_the_window_at_hand"
 WAITING = "events_that_wait_have_no_entity_of_a_new_kind_and_null_in_columns_that_were_not_kept"
 
 # fmt: off
@@ -39,6 +41,10 @@ MUTATIONS: tuple[Mutation, ...] = (
            "moved[:n_stats] = row[:n_stats]", OTHERS),
     _adopt("another-layout-is-taken-as-it-is", REFIT,
            "a.own == b.own and a.notebook == b.notebook and a.populations == b.populations", "True", OTHERS),
+    _adopt("no-closed-window-is-held", CLOSING, "max(size, 1)", "size", CLOSES),
+    _adopt("who-was-heard-is-forgotten", REFIT, "new.heard = old.win.copy()", "new.heard = np.full(len(old.win), NEVER)", FIRST_CLOSE),
+    _adopt("all-windows-close-again", REFIT, "new.closed = int(", "new.first = int(", FIRST_CLOSE),
+    _adopt("patience-is-no-matter", REFIT, 'or getattr(a, "patience", 0) != getattr(b, "patience", 0)', "", CLOSES),
     _adopt("a-new-version-goes-on", ADOPT, "if versions.get(detection.id) == detection.version:", "if detection.id in versions:",
            "a_new_version_fires_and_tallies_anew_and_the_same_version_does_not"),
     _adopt("a-context-is-its-name", ADOPT, "return named, {", "return {", "a_measure_whose_context_means_something_else_now_begins_anew"),

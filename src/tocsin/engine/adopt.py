@@ -39,15 +39,18 @@ def adopt(engine: Engine, old: Engine, state: State) -> State:
     adopted.slots |= {e: slots for e, slots in state.slots.items() if e in adopted.slots}
     for key, running in adopted.running.items():
         if key in state.running and _meaning(engine, key) == _meaning(old, key):
-            adopted.running[key] = _go_on(running, state.running[key], same_gaps=engine.plan.gaps == old.plan.gaps)
+            same_gaps = engine.plan.gaps == old.plan.gaps
+            adopted.running[key] = _go_on(running, state.running[key], state.arrival.passed, same_gaps=same_gaps)
     versions = {p.detection.id: p.detection.version for p in old.plan.planned}
     for planned in engine.plan.planned:
         detection = planned.detection
         if versions.get(detection.id) == detection.version:
             adopted.firing[detection.id] = state.firing[detection.id]
             adopted.tallies[detection.id] = state.tallies[detection.id]
-    if state.arrival.waiting is not None:
-        adopted.arrival.wait([_fitted(engine, adopted, state.arrival.waiting)])
+    pieces = [piece.frame for piece in state.arrival.pieces]
+    fitted = [_fitted(engine, adopted, frame) for frame in pieces]
+    if [f.schema for f in fitted] != [p.schema for p in pieces]:
+        adopted.arrival.wait(fitted)
     return adopted
 
 
@@ -84,11 +87,11 @@ def _meaning(engine: Engine, key: str) -> Any:
     return named, {c: _type(engine, c) for c in reads}
 
 
-def _go_on(new: Running, old: Running, *, same_gaps: bool) -> Running:
+def _go_on(new: Running, old: Running, passed: int, *, same_gaps: bool) -> Running:
     """Return the running state to go on with: the old one itself, or the new one with what the old one counted."""
     if not (isinstance(new, WindowState) and isinstance(old, WindowState)) or (same_fits(new, old) and same_gaps):
         return old
-    refit(new, old)
+    refit(new, old, passed)
     return new
 
 

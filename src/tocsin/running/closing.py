@@ -58,6 +58,10 @@ class ClosingState(WindowState):
         self.patience, self.closed = patience, int(NEVER)
         self.tell: Callable[[Closed], None] = _nobody  # of the step at hand: not kept
 
+    def _make_arrays(self, size: int) -> None:
+        """Lay out the arrays; one closed window at least is held, so that fits that come later know who was there."""
+        super()._make_arrays(max(size, 1))
+
     @property
     def acts_at_boundaries(self) -> bool:
         """Something always must happen."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tocsin.kernels.windows import NEVER
+from tocsin.running.closing import ClosingState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,22 +29,30 @@ LAID_OUT = {
 
 
 def same_fits(a: WindowState, b: WindowState) -> bool:
-    """Whether two states of one measure are laid out alike."""
+    """Whether two states of one measure are laid out alike, and ask about the same entities where windows close."""
+    if type(a) is not type(b) or getattr(a, "patience", 0) != getattr(b, "patience", 0):
+        return False
     return a.own == b.own and a.notebook == b.notebook and a.populations == b.populations
 
 
-def refit(new: WindowState, old: WindowState) -> None:
+def refit(new: WindowState, old: WindowState, passed: int) -> None:
     """Let ``new``, which is empty, go on from ``old``, a state of the same measure, ``on`` and entity. It is used up.
 
     Counts, first windows, distinct values, late events that wait and windows left out are the same memory. The ring keeps
     as many windows as both have room for. Where the new one is longer, an entity's history begins with the oldest window
     that was held: what was forgotten is no zero. Baselines are computed again when they are next asked for. A population
     that both know stays; a new one is undefined until the next boundary.
+
+    passed: the instant by which windows have closed; where nobody was asked before, the first is the one that ends after.
     """
-    for name in old.kept:
-        if name not in LAID_OUT:
+    for name in new.kept:
+        if name in old.kept and name not in LAID_OUT:
             setattr(new, name, getattr(old, name))
-    n = len(old.win)
+    if isinstance(new, ClosingState) and not isinstance(old, ClosingState):
+        new.heard = old.win.copy()
+        if passed != NEVER:
+            new.closed = int(new.calendar.number(np.array([passed], np.int64))[0]) - 1
+    n, new.n_slots = len(old.win), old.n_slots
     new.ring = _longer_or_shorter(old, new.ring.shape[1])
     new.first = old.first
     if new.ring.shape[1] > old.ring.shape[1]:
@@ -75,10 +84,11 @@ def _keep_populations(new: WindowState, old: WindowState) -> None:
     for row, fit in enumerate(new.populations):
         if fit in old.populations:
             new.pop[row] = _moved(old.pop[old.populations.index(fit)], len(fit.columns) - 1, new.width)
-    latest = int(old.win.max(initial=NEVER))
+    heard = old.heard if isinstance(old, ClosingState) else old.win
+    latest = int(heard.max(initial=NEVER))
     if latest == NEVER:
         return
-    here = np.flatnonzero(old.win == latest)
+    here = np.flatnonzero(heard == latest)
     new.touched, new.n_touched = np.zeros(len(old.win), np.int64), here.size
     new.touched[: here.size] = here
     new.current = new.touched_window = latest
