@@ -35,7 +35,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _adopt("ring-is-one-short", REFIT, "range(1, min(have, size) + 1)", "range(1, min(have, size))", OTHERS),
     _adopt("window-at-hand-closes-again", REFIT, "new.current = new.touched_window = latest", "new.current = new.touched_window = latest - 1",
            POPULATION),
-    _adopt("population-takes-everybody-ever", REFIT, "np.flatnonzero(old.win == latest)", "np.flatnonzero(old.win != NEVER)", POPULATION),
+    _adopt("population-takes-everybody-ever", REFIT, "np.flatnonzero(heard == latest)", "np.flatnonzero(heard != NEVER)", POPULATION),
     _adopt("population-is-lost", REFIT, "if fit in old.populations:", "if fit not in old.populations:", OTHERS),
     _adopt("number-behind-a-population-is-lost", REFIT, "moved[:n_stats], moved[width] = row[:n_stats], row[-1]",
            "moved[:n_stats] = row[:n_stats]", OTHERS),
