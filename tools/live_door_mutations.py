@@ -40,7 +40,6 @@ MUTATIONS: tuple[Mutation, ...] = (
           "an_event_that_is_too_large_is_rejected_with_its_place_and_the_others_are_taken"),
     _door("any-scheme-will-do", "tokens.py", ' and scheme.lower() == "bearer"', "", "only_the_token_opens_the_door_and_nothing_is_read_before"),
     _door("guessing-is-free", "tokens.py", "return 401 if count < MOST_FAILURES else 429", "return 401", "guessing_is_slowed_down_while_the_right_token_passes"),
-    _door("a-token-anyone-can-read", "tokens.py", "or mode & 0o077", "or mode & 0o007", "a_token_file_must_be_its_owners_alone"),
     _door("open-to-the-world", "tokens.py", "if not guarded and not", "if False and not", "without_a_token_other_machines_cannot_reach_it"),
     _door("any-host-is-ours", "server.py", "if self._local_only and not", "if False and not", "a_page_that_was_led_here_under_another_name_is_not_answered_without_a_token"),
     _door("endless-patience", "server.py", "            self.transport.close()", "            pass", "a_connection_on_which_no_request_comes_is_closed"),

@@ -51,7 +51,7 @@ MUTATIONS: tuple[Mutation, ...] = (
          "stopping_waits_neither_for_a_receiver_that_hangs_nor_for_the_next_attempt"),
     _out("timestamp-is-not-signed", "webhook.py", "timestamp.encode() + b'.' + body", "body",
          "the_receiver_of_the_docs_accepts_what_is_sent_with_either_secret_and_nothing_else"),
-    _out("a-file-for-all-is-no-secret", "webhook.py", "& 0o077", "& 0o007",
+    _out("a-file-for-all-is-no-secret", "private.py", "mode & (stat.S_IRWXG | stat.S_IRWXO)", "mode & stat.S_IRWXO",
          "a_secret_that_is_missing_short_or_open_to_others_is_refused_before_anything_runs"),
     _to("mapped-addresses-are-ipv6", "wire.py", "return address.ipv4_mapped or address.sixtofour or address", "return address", _JUDGED),
     _to("translated-addresses-are-ipv6", "wire.py", "if address in _TRANSLATED:", "if False:", _JUDGED),
