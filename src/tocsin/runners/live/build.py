@@ -67,7 +67,7 @@ def _source(
     if isinstance(asked, FolderSource):
         return DropFolder(
             asked.name, asked.path, pattern=asked.pattern, settle_seconds=asked.settle_seconds, follow=asked.follow,
-            clock=lambda: clock().timestamp(),
+            clock=lambda: clock().timestamp(), mapping=asked.mapping,
         )  # fmt: skip
     if isinstance(asked, KafkaSource):
         return _kafka(asked)

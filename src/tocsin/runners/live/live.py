@@ -243,8 +243,12 @@ class Live:
         self._meters.mode("stopping")
         if self._finish and not self._stop.is_set():
             self._step(self._reader.finish())
+        done = self._sink.finish(STOP_SECONDS)
+        while not done and not self._stop.is_set() and self._sink.error is None:  # nobody is in a hurry
+            self._look()
+            done = self._sink.finish(STOP_SECONDS)
         self._stop.set()
-        if self._sink.finish(STOP_SECONDS):
+        if done:
             self._snapshot()
             self._reader.settle()
         elif self._sink.error is not None and not isinstance(self._sink.error, GaveUpError):

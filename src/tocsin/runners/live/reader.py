@@ -98,7 +98,7 @@ class Reader:
         except LostError as error:
             if not self._accept_loss:
                 raise LostError(
-                    f"{error}. They were read before but are in no snapshot. Put them back; or give --accept-loss to go on without."
+                    f"{_sentence(error)} These records were read before but are in no snapshot: --accept-loss goes on without them."
                 ) from None
             self._trouble(f"went on without lost records: {error}")
             return None
@@ -174,7 +174,7 @@ class Reader:
                 source.open(here)
             except LostError as error:
                 if not self._accept_loss:
-                    raise LostError(f"{error}. Put them back; or give --accept-loss to go on without.") from None
+                    raise LostError(f"{_sentence(error)} --accept-loss goes on without them.") from None
                 self._trouble(f"went on without lost records: {error}")
                 source.open({})
 
@@ -269,6 +269,11 @@ class Reader:
             for partition in sorted((gone | {p for p in quiet if not behind.get(p)}) - followed.silent):
                 followed.silent.add(partition)
                 yield self._written(Silent(f"{name}/{partition}"))
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says, with one full stop."""
+    return str(error).rstrip(". ") + "."
 
 
 def _named(sources: Mapping[str, LiveSource], name: str) -> LiveSource:

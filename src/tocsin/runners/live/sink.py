@@ -7,6 +7,7 @@ names.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import queue
 import threading
@@ -54,6 +55,7 @@ class Sink:
         self._queue: queue.Queue[Outcome | pl.DataFrame | None] = queue.Queue(DEPTH)
         self._alerts: Alerts | None = None
         self._grouping: tuple[Detection, ...] | None = None
+        self._closed = False
         self.durable = 0
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tocsin-sink", daemon=True)
@@ -82,12 +84,10 @@ class Sink:
         if self._thread.ident is None:
             return True  # it was never started, so nothing was put
         until = time.monotonic() + timeout_seconds
-        while self._thread.is_alive() and time.monotonic() < until:
-            try:
+        while not self._closed and self._thread.is_alive() and time.monotonic() < until:
+            with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=0.05)
-                break
-            except queue.Full:
-                continue
+                self._closed = True
         self._thread.join(max(0.0, until - time.monotonic()))
         return not self._thread.is_alive() and self.error is None
 
