@@ -21,6 +21,7 @@ from tocsin.sources.live.spool import Spool
 from tocsin.sources.live.spooled import SpoolSource
 from tocsin.sources.live.stdin import StdinSpooler
 from tocsin.sources.live.tail import FileTail
+from tocsin.sources.mapping import load_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ def _source(
     if isinstance(asked, FolderSource):
         return DropFolder(
             asked.name, asked.path, pattern=asked.pattern, settle_seconds=asked.settle_seconds, follow=asked.follow,
-            clock=lambda: clock().timestamp(), mapping=asked.mapping,
+            clock=lambda: clock().timestamp(), mapping=None if asked.mapping is None else load_mapping(asked.mapping),
         )  # fmt: skip
     if isinstance(asked, KafkaSource):
         return _kafka(asked)
