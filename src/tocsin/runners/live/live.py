@@ -287,11 +287,8 @@ class Live:
         machine = self._machine
         if machine.engine is None or machine.state is None or machine.number == self._saved_number:
             return
-        until = time.monotonic() + STOP_SECONDS
-        while self._sink.durable < machine.number and self._sink.error is None:
-            if time.monotonic() >= until:
-                return  # the log is away: there is time for a snapshot when it is back
-            time.sleep(0.001)
+        if not self._sink.ended and not self._sink.flush(machine.number, STOP_SECONDS):
+            return  # the log is away: there is time for a snapshot when it is back
         began = time.monotonic()
         times = self._settings.times
         kept = {name: getattr(times, name) for name in ("lateness", "dedup_horizon", "future_skew")}

@@ -18,6 +18,8 @@ import polars as pl
 
 from tocsin.alerts import Alerts, Grouping
 from tocsin.durable import write_durably
+from tocsin.engine.findings import PEAKS, empty
+from tocsin.runners.live.machine import Outcome
 from tocsin.runners.live.patience import GaveUpError, patiently
 
 if TYPE_CHECKING:
@@ -26,10 +28,15 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.runners.live.deadletters import DeadLetters
-    from tocsin.runners.live.machine import Outcome
 
 DEPTH = 4
 """Outcomes that may wait; then the step waits, then the reader: that is all the memory a slow log can take."""
+PEAK_SECONDS = 5.0
+"""How long a higher peak of an open window may wait for others: a window that goes on rising is not written with every batch."""
+
+
+class _Flush:
+    """Asks for everything to be written, peaks too."""
 
 
 class Sink:
@@ -52,20 +59,30 @@ class Sink:
     ) -> None:
         self._log, self._letters, self._scores = log, letters, scores
         self._trouble, self._done, self._wake, self._give_up = trouble, done, wake, give_up
-        self._queue: queue.Queue[Outcome | pl.DataFrame | None] = queue.Queue(DEPTH)
+        self._queue: queue.Queue[Outcome | pl.DataFrame | _Flush | None] = queue.Queue(DEPTH)
+        self._peaks: dict[str, float] = {}
+        self._peaks_at = time.monotonic()
         self._alerts: Alerts | None = None
         self._grouping: tuple[Detection, ...] | None = None
         self._closed = False
-        self.durable = 0
+        self.durable = self.flushed = 0
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tocsin-sink", daemon=True)
 
     def start(self, durable: int) -> None:
         """Begin; everything up to this entry is durable."""
-        self.durable = durable
+        self.durable = self.flushed = durable
         self._thread.start()
 
-    def put(self, item: Outcome | pl.DataFrame) -> None:
+    def flush(self, number: int, timeout_seconds: float) -> bool:
+        """Write all that was put, up to an entry; tell whether that was done in time. A snapshot may hold no more than that."""
+        until = time.monotonic() + timeout_seconds
+        self.put(_Flush())
+        while self.flushed < number and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(0.001)
+        return self.flushed >= number
+
+    def put(self, item: Outcome | pl.DataFrame | _Flush) -> None:
         """Hand over an outcome, or findings that belong to no batch; waits while the log is slower than the stream.
 
         Raises:
@@ -91,10 +108,16 @@ class Sink:
         self._thread.join(max(0.0, until - time.monotonic()))
         return not self._thread.is_alive() and self.error is None
 
+    @property
+    def ended(self) -> bool:
+        """Whether all that was put is written, and nothing more can be."""
+        return self._closed and not self._thread.is_alive() and self.error is None
+
     def _run(self) -> None:
         try:
             while (batch := self._next()) is not None:
                 self._write(batch)
+            self._write([_Flush()])
         except GaveUpError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - handed to the thread that steps, which raises it
@@ -103,7 +126,7 @@ class Sink:
             if self._alerts is not None:
                 self._alerts.disconnect()
 
-    def _next(self) -> list[Outcome | pl.DataFrame] | None:
+    def _next(self) -> list[Outcome | pl.DataFrame | _Flush] | None:
         """Return all that waits, at least one; None at the end."""
         first = self._queue.get()
         if first is None:
@@ -119,20 +142,27 @@ class Sink:
                 return found
             found.append(following)
 
-    def _write(self, items: Sequence[Outcome | pl.DataFrame]) -> None:
-        outcomes = [i for i in items if not isinstance(i, pl.DataFrame)]
+    def _write(self, items: Sequence[Outcome | pl.DataFrame | _Flush]) -> None:
+        outcomes = [i for i in items if isinstance(i, Outcome)]
         findings = [i for i in items if isinstance(i, pl.DataFrame)]
         self._set_aside(outcomes)
         for rules, together in _by_rules(outcomes):
             found = [*findings, *(f for o in together for f in o.findings)]
             findings = []
-            self._raise(found, [p for o in together for p in o.peaks], rules)
+            for peaks in (p for o in together for p in o.peaks):
+                self._peaks.update(peaks.iter_rows())
+            self._raise(found, rules)
         if findings:
-            self._raise(findings, [], self._grouping or ())
+            self._raise(findings, self._grouping or ())
+        asked = any(isinstance(i, _Flush) for i in items)
+        if asked or time.monotonic() - self._peaks_at >= PEAK_SECONDS:
+            self._raise_peaks()
         for outcome in outcomes:
             self._keep_scores(outcome)
             self.durable = outcome.work.number
             self._done(outcome)
+        if not self._peaks:
+            self.flushed = self.durable
 
     def _patiently(self, task: Callable[[], object], what: str) -> None:
         patiently(task, self._trouble, self._give_up, what)
@@ -145,23 +175,27 @@ class Sink:
         if late:
             self._patiently(lambda: self._letters.add_late(pl.concat(late, how="diagonal")), "the late events")
 
-    def _raise(self, findings: list[pl.DataFrame], peaks: list[pl.DataFrame], rules: tuple[Detection, ...]) -> None:
-        if self._log is None or not (findings or peaks):
+    def _raise(self, findings: list[pl.DataFrame], rules: tuple[Detection, ...]) -> None:
+        if self._log is None or not findings:
             return
-        found = pl.concat(findings) if findings else None
-        raised = pl.concat(peaks) if peaks else None
-        self._patiently(lambda: self._add(found, raised, rules), "the alert log")
+        found = pl.concat(findings)
+        self._patiently(lambda: self._add(found, None, rules), "the alert log")
         self._wake()
 
-    def _add(self, findings: pl.DataFrame | None, peaks: pl.DataFrame | None, rules: tuple[Detection, ...]) -> None:
+    def _raise_peaks(self) -> None:
+        """Write how far the windows of earlier findings have risen since this was done last."""
+        if self._peaks and self._log is not None:
+            raised = pl.DataFrame(
+                {"finding_id": list(self._peaks), "peak_score": list(self._peaks.values())}, schema=PEAKS
+            )
+            self._patiently(lambda: self._add(empty(), raised, self._grouping or ()), "the alert log")
+        self._peaks, self._peaks_at = {}, time.monotonic()
+
+    def _add(self, findings: pl.DataFrame, peaks: pl.DataFrame | None, rules: tuple[Detection, ...]) -> None:
         if self._alerts is None:
             self._alerts = Alerts(str(self._log))
         if self._grouping is not rules:
             self._alerts.grouping, self._grouping = Grouping.of_rules(rules), rules
-        if findings is None:
-            from tocsin.engine.findings import empty
-
-            findings = empty()
         self._alerts.add(findings, "live", peaks=peaks)
 
     def _keep_scores(self, outcome: Outcome) -> None:
