@@ -226,6 +226,21 @@ def test_a_full_snapshot_is_put_together_from_those_before_and_takes_no_more_fro
     assert not differing(content(found.state), content(state))
 
 
+def test_a_delta_may_follow_a_snapshot_of_other_rules_where_the_state_was_adopted(tmp_path: Path) -> None:
+    old, new, events = engine(ONE), engine(), batches(log(300), 60)
+    state, snapshots = old.new_state(), Snapshots(tmp_path)
+    for number, batch in enumerate(events[:3], 1):
+        state, _ = old.step(state, batch)
+        snapshots.save(state, number, {})
+    state = new.adopt(old, state)
+    for number, batch in enumerate(events[3:], 4):
+        state, _ = new.step(state, batch)
+        assert snapshots.save(state, number, {}).kind == "delta"
+        found = Snapshots(tmp_path).newest(engine())
+        assert found is not None
+        assert not differing(content(found.state), content(state))
+
+
 # ------------------------------------------------------------------------------------------------- what is kept
 def test_several_full_ones_are_kept_with_their_deltas_and_older_ones_go(tmp_path: Path) -> None:
     chain(tmp_path, 11, full_every=3, keep=2)
