@@ -205,6 +205,19 @@ def test_events_that_wait_are_written_once(tmp_path: Path) -> None:
     assert sum(r[0] for r in rows) == state.arrival.waiting.height
 
 
+def test_of_events_that_waited_only_those_come_back_that_still_wait(tmp_path: Path) -> None:
+    run, cut = engine(ONE, lateness="2d"), 0
+    state, snapshots = run.new_state(), Snapshots(tmp_path)
+    for number, batch in enumerate(batches(log(400), 40), 1):
+        state, _ = run.step(state, batch)
+        snapshots.save(state, number, {})
+        found = Snapshots(tmp_path).newest(run)
+        assert found is not None
+        assert not differing(content(found.state), content(state))
+        cut += len(found.state.arrival.pieces) > 1
+    assert cut > 5
+
+
 def test_a_full_snapshot_is_put_together_from_those_before_and_takes_no_more_from_the_live_state(
     tmp_path: Path,
 ) -> None:
@@ -224,6 +237,21 @@ def test_a_full_snapshot_is_put_together_from_those_before_and_takes_no_more_fro
     found = Snapshots(tmp_path).newest(engine())
     assert found is not None
     assert not differing(content(found.state), content(state))
+
+
+def test_a_delta_may_follow_a_snapshot_of_other_rules_where_the_state_was_adopted(tmp_path: Path) -> None:
+    old, new, events = engine(ONE), engine(), batches(log(300), 60)
+    state, snapshots = old.new_state(), Snapshots(tmp_path)
+    for number, batch in enumerate(events[:3], 1):
+        state, _ = old.step(state, batch)
+        snapshots.save(state, number, {})
+    state = new.adopt(old, state)
+    for number, batch in enumerate(events[3:], 4):
+        state, _ = new.step(state, batch)
+        assert snapshots.save(state, number, {}).kind == "delta"
+        found = Snapshots(tmp_path).newest(engine())
+        assert found is not None
+        assert not differing(content(found.state), content(state))
 
 
 # ------------------------------------------------------------------------------------------------- what is kept

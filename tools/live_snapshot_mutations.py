@@ -26,7 +26,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _of("facts-are-those-of-later", CHANGES, "deepcopy(facts_of(state))", "facts_of(state)", _WENT_ON),
     _of("whole-arrays-are-shared-with-the-live-state", CHANGES, "x.copy() if copy else x", "x", _WENT_ON),
     _of("texts-never-change", CHANGES, "_addresses(before) != _addresses(x)", "_addresses(before) != _addresses(before)", _WENT_ON),
-    _of("released-events-wait-again", CHANGES, 'parts[name].filter(pl.col("@t") >= frontier)', "parts[name]", _WENT_ON),
+    _of("released-events-wait-again", CHANGES, 'parts[name].filter(pl.col("@t") >= frontier)', "parts[name]", "of_events_that_waited_only_those_come_back_that_still_wait"),
     _of("waiting-events-are-taken-twice", CHANGES, "if p.serial > taken]", "if p.serial >= taken]", "events_that_wait_are_written_once"),
     _of("files-are-not-compared", MANIFESTS, "if file_check(path) != check:", "if check is None:", _ANYWHERE),
     _of("the-manifest-is-not-compared", MANIFESTS, "if _check(content) != check:", "if check is None:", _ANYWHERE),
