@@ -40,7 +40,7 @@ class Ran:
     findings: list[dict[str, Any]] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     closes: list[dict[str, Any]] = field(default_factory=list)
-    tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tallies: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def add(self, output: Any) -> None:
         if output.fates is not None:

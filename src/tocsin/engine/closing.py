@@ -20,6 +20,8 @@ from tocsin.engine.apply import Applied, count_scored, joined, made_series
 from tocsin.engine.score import score
 from tocsin.expressions import root_names
 from tocsin.kernels.streams import keep_peaks
+from tocsin.kernels.windows import NEVER
+from tocsin.running.closing import nobody
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tocsin.engine.apply import Tally
+    from tocsin.engine.core import Engine, State
     from tocsin.engine.plan import Planned
     from tocsin.engine.score import Scored
     from tocsin.engine.slots import Slots
@@ -61,9 +64,12 @@ class Closer:
         if sum(c.slots.size for c in self._waiting) >= FLUSH_ROWS or any(p.feeds_back for p in self.asked):
             self._flush()
 
-    def done(self) -> list[tuple[str, Applied]]:
-        """Return what each rule gave, in the order of the rules and windows."""
+    def done(self, passed: int) -> list[tuple[str, Applied]]:
+        """Close what ends by ``passed``; return what each rule gave, in the order of the rules and windows."""
+        if passed != NEVER:
+            self.state.close_before(passed, self.slots.n)
         self._flush()
+        self.state.tell = nobody
         place = {p.detection.id: i for i, p in enumerate(self.asked)}
         return sorted(self._done, key=lambda d: place[d[0]])
 
@@ -162,6 +168,19 @@ class Closer:
         tally.findings += found.height
         tally.suppressed += found.height - found["suppressed_by"].null_count()
         return found
+
+
+def listen(engine: Engine, state: State) -> list[Closer]:
+    """Return who listens, from now on, to each state that closes windows."""
+    closers = []
+    for key, asked in engine.plan.closing.items():
+        running: Any = state.running[key]
+        closers.append(Closer(
+            asked, state.slots[running.entity], running, state.tallies, state.firing, engine.refs,
+            report_from=engine.report_from, keep_scores=engine.keep_scores, trace=engine.trace,
+        ))  # fmt: skip
+        running.tell = closers[-1].take
+    return closers
 
 
 @dataclass(frozen=True)

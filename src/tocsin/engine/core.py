@@ -25,7 +25,7 @@ from tocsin.engine import findings as fnd
 from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
-from tocsin.engine.closing import Closer
+from tocsin.engine.closing import listen
 from tocsin.engine.output import Gathered, Output
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
@@ -248,29 +248,13 @@ class Engine:
 
     def _release(self, state: State, frame: pl.DataFrame | None, gathered: Gathered) -> None:
         """Measure and score events whose time has come, and close the windows whose end has come."""
-        closers = self._closers(state)
+        closers = listen(self, state)
         if frame is not None:
             self._measure(state, frame, gathered)
-        if state.arrival.passed != NEVER:
-            for key in closers:
-                running: Any = state.running[key]
-                running.close_before(state.arrival.passed, self._entities(state, key))
-        for closer in closers.values():
-            for detection_id, applied in closer.done():
+        for closer in closers:
+            for detection_id, applied in closer.done(state.arrival.passed):
                 gathered.add(detection_id, applied)
             gathered.traces += closer.traces
-
-    def _closers(self, state: State) -> dict[str, Closer]:
-        """Return who listens to each state that closes windows."""
-        closers = {}
-        for key, asked in self.plan.closing.items():
-            running: Any = state.running[key]
-            closers[key] = Closer(
-                asked, state.slots[running.entity], running, state.tallies, state.firing, self.refs,
-                report_from=self.report_from, keep_scores=self.keep_scores, trace=self.trace,
-            )  # fmt: skip
-            running.tell = closers[key].take
-        return closers
 
     def _measure(self, state: State, frame: pl.DataFrame, gathered: Gathered) -> None:
         """Measure and score events, in order."""
@@ -328,15 +312,9 @@ class Engine:
         firing.grow(state.slots[detection.entity].n)
         reported = len(rows) > 0 and (int(rows.t[0]) >= self.report_from or not detection.stateful)
         return apply(
-            planned,
-            rows,
-            columns,
-            state.tallies[detection.id],
-            firing,
-            refs=self.refs,
-            reported=reported,
-            keep_scores=self.keep_scores,
-        )
+            planned, rows, columns, state.tallies[detection.id], firing,
+            refs=self.refs, reported=reported, keep_scores=self.keep_scores,
+        )  # fmt: skip
 
     def _trace(self, rows: Rows, columns: Mapping[str, Arrays]) -> pl.DataFrame:
         made = [rows.column("event_id")]

@@ -43,7 +43,7 @@ class Closed:
     columns: Arrays
 
 
-def _nobody(_: Closed) -> None:
+def nobody(_: Closed) -> None:
     """Tell nobody."""
 
 
@@ -56,7 +56,7 @@ class ClosingState(WindowState):
         """Take what a ``WindowState`` takes; ``patience`` is how many silent windows make an entity gone."""
         super().__init__(*described)
         self.patience, self.closed = patience, int(NEVER)
-        self.tell: Callable[[Closed], None] = _nobody  # of the step at hand: not kept
+        self.tell: Callable[[Closed], None] = nobody  # of the step at hand: not kept
 
     def _make_arrays(self, size: int) -> None:
         """Lay out the arrays; one closed window at least is held, so that fits that come later know who was there."""
