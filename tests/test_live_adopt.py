@@ -413,3 +413,22 @@ def test_a_new_rule_about_closed_windows_is_first_asked_about_the_window_at_hand
     assert closed.select("entity", pl.col("window_start").dt.day() - START.day).rows() == [
         ("ada", 5), ("ada", 6), ("bob", 6)
     ]  # fmt: skip
+
+
+def asked_about(outputs: list[Output], rule: str) -> list[str]:
+    """The closes that a rule scored, by begin and entity, without the one of the input's end."""
+    return [i.removeprefix("close:2025-03-") for o in outputs if rule in o.scores for i in o.scores[rule]["event_id"]]
+
+
+def test_who_had_an_event_in_the_window_at_hand_is_asked_about_though_another_rule_now_holds_closed_windows():
+    asks = volume("asks", at="close")
+    _, _, outputs = reloaded(([asks], days(0, 3)), ([baseline("own", 7), asks], days(3, 4)))
+    assert asked_about(outputs[1:], "test.asks") == ["05T00:00:00Z:ada"]
+
+
+def test_a_rule_with_more_patience_asks_about_those_who_were_given_up():
+    short, long = (volume(f"asks-{n}", at="close", quiet_after=n) for n in (1, 9))
+    before = [*days(0, 2), *days(2, 6, lambda _: 1, "bob")]
+    _, _, outputs = reloaded(([short], before), ([short, long], days(6, 7, lambda _: 1, "bob")))
+    assert asked_about(outputs[1:], "test.asks-1") == ["08T00:00:00Z:bob"]
+    assert asked_about(outputs[1:], "test.asks-9") == ["08T00:00:00Z:ada", "08T00:00:00Z:bob"]

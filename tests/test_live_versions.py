@@ -154,11 +154,13 @@ def test_an_error_names_the_file_and_its_line_and_not_the_copy(store: Versions, 
         (files / name).write_text(before)
 
 
-def test_a_file_that_its_parser_chokes_on_is_broken_too(store: Versions, files: Path):
-    (files / "geo.parquet").write_bytes(b"PAR1 this is none")
-    with pytest.raises(BrokenFileError) as broken:
-        store.open(version(store, files, geo=str(files / "geo.parquet")))
-    assert broken.value.file == str(files / "geo.parquet")
+@pytest.mark.parametrize("name", ["geo.parquet", "geo.mmdb"])
+def test_a_file_that_its_parser_chokes_on_is_broken_under_its_own_name(store: Versions, files: Path, name: str):
+    (files / name).write_bytes(b"PAR1 this is none")
+    with pytest.raises(BrokenFileError, match=str(files / name)) as broken:
+        store.open(version(store, files, geo=str(files / name)))
+    assert broken.value.file == str(files / name)
+    assert str(store.folder) not in str(broken.value)
 
 
 def test_an_id_in_two_rule_files_is_an_error_of_the_second(store: Versions, files: Path):

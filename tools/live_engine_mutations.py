@@ -22,7 +22,6 @@ _adopt, _version = partial(_in, "test_live_adopt"), partial(_in, "test_live_vers
 OTHERS = "a_rule_that_did_not_change_says_the_same_whatever_rules_come_and_go_beside_it"
 LONGER = "a_longer_baseline_begins_with_the_history_that_was_held_and_counts_nothing_forgotten_as_zero"
 POPULATION = "a_population_that_is_new_is_undefined_until_the_next_boundary_and_right_from_there_on"
-CLOSES = "a_rule_about_closed_windows_says_the_same_whatever_rules_come_and_go_beside_it"
 FIRST_CLOSE = "a_new_rule_about_closed_windows_is_first_asked_about_the_window_at_hand"
 STAYS = "a_population_that_stays_holds_through_the_window_at_hand_however_many_statistics_others_ask_for"
 WAITING = "events_that_wait_have_no_entity_of_a_new_kind_and_null_in_columns_that_were_not_kept"
@@ -42,10 +41,11 @@ MUTATIONS: tuple[Mutation, ...] = (
            "moved[:n_stats] = row[:n_stats]", STAYS),
     _adopt("another-layout-is-taken-as-it-is", REFIT,
            "a.own == b.own and a.notebook == b.notebook and a.populations == b.populations", "True", OTHERS),
-    _adopt("no-closed-window-is-held", CLOSING, "max(size, 1)", "size", CLOSES),
+    _adopt("no-closed-window-is-held", CLOSING, "max(size, 1)", "size", "who_had_an_event_in_the_window_at_hand_is_asked_about_though_another_rule_now_holds_closed_windows"),
     _adopt("who-was-heard-is-forgotten", REFIT, "new.heard = old.win.copy()", "new.heard = np.full(len(old.win), NEVER)", FIRST_CLOSE),
     _adopt("all-windows-close-again", REFIT, "new.closed = int(", "new.first = int(", FIRST_CLOSE),
-    _adopt("patience-is-no-matter", REFIT, 'or getattr(a, "patience", 0) != getattr(b, "patience", 0)', "", CLOSES),
+    _adopt("patience-is-no-matter", REFIT, 'or getattr(a, "patience", 0) != getattr(b, "patience", 0)', "",
+           "a_rule_with_more_patience_asks_about_those_who_were_given_up"),
     _adopt("a-new-version-goes-on", ADOPT, "if versions.get(detection.id) == detection.version:", "if detection.id in versions:",
            "a_new_version_fires_and_tallies_anew_and_the_same_version_does_not"),
     _adopt("a-context-is-its-name", ADOPT, "return named, {", "return {", "a_measure_whose_context_means_something_else_now_begins_anew"),
@@ -63,7 +63,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _version("twins-are-stored-twice", VERSIONS, "if not _linked(folder / path.name, folder):", "if True:",
              "each_content_is_stored_once_even_under_two_names"),
     _version("errors-name-the-copy", VERSIONS, "text = text.replace(str(self.path(kept)), kept.where)", "text = str(text)",
-             "an_error_names_the_file_and_its_line_and_not_the_copy"),
+             "a_file_that_its_parser_chokes_on_is_broken_under_its_own_name"),
     _version("everything-is-parsed-again", VERSIONS, "self._parsed = {**parsed, key: made}", "self._parsed = {}",
              "references_that_did_not_change_are_not_parsed_again"),
     _version("what-is-being-checked-is-forgotten", VERSIONS, "kept |= self._fresh", "pass",
