@@ -82,8 +82,10 @@ class Sink:
             time.sleep(0.001)
         return self.flushed >= number
 
-    def put(self, item: Outcome | pl.DataFrame | _Flush) -> None:
+    def put(self, item: Outcome | pl.DataFrame | _Flush, waiting: Callable[[], None] = lambda: None) -> None:
         """Hand over an outcome, or findings that belong to no batch; waits while the log is slower than the stream.
+
+        waiting: called every now and then while it waits; what it raises ends the waiting.
 
         Raises:
             GaveUpError: The sink has stopped.
@@ -92,6 +94,7 @@ class Sink:
             try:
                 self._queue.put(item, timeout=0.1)
             except queue.Full:
+                waiting()
                 continue
             return
         raise self.error or GaveUpError("the sink has stopped")
