@@ -95,6 +95,7 @@ def run_reloading(
                 state = load_state(running, folder / f"state-{i}")
         state, output = running.step(state, control(piece))
         ran.add(output)
+    ran.tallies = {name: vars(tally) for name, tally in state.tallies.items()}
     return ran
 
 
