@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tocsin.live")
 STOP_SECONDS = 3.0
 """How long a clean stop waits for the alert log; what it does not take by then is done by the next start."""
+LEFT = "stopped before everything was written to the alert log; the next start writes the rest"
 STATUS_SECONDS = 1.0
 MUTE_SECONDS, MOST_MUTED = 60.0, 1000
 MOST_WAITING_ROWS = 2_000_000
@@ -101,10 +102,12 @@ class Live:
         )  # fmt: skip
         self._saved_number, self._saved_at = 0, time.monotonic()
         self._looked_at = 0.0
+        self._stopped_at: float | None = None
         self._logged: dict[str, float] = {}
 
     def stop(self) -> None:
         """Ask the run to end: no further batch is begun, what is under way is finished, a snapshot is written."""
+        self._stopped_at = time.monotonic()
         self._stop.set()
 
     @property
@@ -137,8 +140,11 @@ class Live:
                 raise StateError(
                     f"{self._folder.path}: its input was finished, nothing can follow. Start anew with another state folder."
                 )
-            self._follow()
+            if not self._stop.is_set():
+                self._follow()
             self._end()
+        except GaveUpError:
+            self.trouble(LEFT)
         finally:
             self._stop.set()
             self._give_up.set()
@@ -159,6 +165,9 @@ class Live:
         began, came_from = time.monotonic(), self._machine.number
         for work in self._stepping(ahead(self._reader.replay(came_from))):
             self._step(work)
+            self._look()
+            if self._stop.is_set():
+                break
         facts = {"snapshot": came_from, "entries": self._machine.number, "seconds": round(time.monotonic() - began, 3)}
         _LOG.info("recovered", extra={"fields": facts})
 
@@ -233,9 +242,20 @@ class Live:
 
     def _step(self, work: Work) -> None:
         outcome = self._machine.apply(work)
-        self._sink.put(outcome)
+        self._sink.put(outcome, self._wait)
         if (state := self._machine.state) is not None:
             self._held.look(state.arrival)
+
+    def _wait(self) -> None:
+        """Show how things stand while the sink takes nothing; not for ever once the run was told to stop."""
+        self._show()
+        if not self._patience_seconds():
+            raise GaveUpError(LEFT)
+
+    def _patience_seconds(self) -> float:
+        """Return how long the alert log may still be waited for."""
+        asked_at = self._stopped_at
+        return STOP_SECONDS if asked_at is None else max(0.0, asked_at + STOP_SECONDS - time.monotonic())
 
     def _end(self) -> None:
         """Finish what is under way, and save."""
@@ -243,13 +263,13 @@ class Live:
         if self._finish and not self._stop.is_set():
             self._step(self._reader.finish())
         self._stop.set()
-        if self._sink.finish(STOP_SECONDS):
+        if self._sink.finish(self._patience_seconds()):
             self._snapshot()
             self._reader.settle()
         elif self._sink.error is not None and not isinstance(self._sink.error, GaveUpError):
             raise self._sink.error
         else:
-            self.trouble("stopped before everything was written to the alert log; the next start writes the rest")
+            self.trouble(LEFT)
 
     # What happens beside the batches
 
@@ -266,9 +286,14 @@ class Live:
         """See to what is due: the error that a file's owner has to know of, a snapshot, the status."""
         now = time.monotonic()
         while not self._errors.empty():
-            self._sink.put(self._errors.get())
+            self._sink.put(self._errors.get(), self._wait)
         if now - self._saved_at >= self._settings.snapshots.every_seconds and self._machine.number > self._saved_number:
             self._snapshot()
+        self._show()
+
+    def _show(self) -> None:
+        """Write the status once a second."""
+        now = time.monotonic()
         if now - self._looked_at >= STATUS_SECONDS:
             self._looked_at = now
             self._tell()
@@ -282,7 +307,7 @@ class Live:
         machine = self._machine
         if machine.engine is None or machine.state is None or machine.number == self._saved_number:
             return
-        until = time.monotonic() + STOP_SECONDS
+        until = time.monotonic() + self._patience_seconds()
         while self._sink.durable < machine.number and self._sink.error is None:
             if time.monotonic() >= until:
                 return  # the log is away: there is time for a snapshot when it is back

@@ -63,8 +63,10 @@ class Sink:
         self.durable = durable
         self._thread.start()
 
-    def put(self, item: Outcome | pl.DataFrame) -> None:
+    def put(self, item: Outcome | pl.DataFrame, waiting: Callable[[], None] = lambda: None) -> None:
         """Hand over an outcome, or findings that belong to no batch; waits while the log is slower than the stream.
+
+        waiting: called every now and then while it waits; what it raises ends the waiting.
 
         Raises:
             GaveUpError: The sink has stopped.
@@ -73,6 +75,7 @@ class Sink:
             try:
                 self._queue.put(item, timeout=0.1)
             except queue.Full:
+                waiting()
                 continue
             return
         raise self.error or GaveUpError("the sink has stopped")
