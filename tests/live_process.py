@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,42 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 import tocsin as tc
+from tests.conftest import CHECKOUT
 from tests.live_fixtures import as_lines, mails
 from tocsin.alerts import Alerts
+from tocsin.engine import End, Engine as Fold
+from tocsin.engine.replay import Backtest, _all_findings, _all_scores
+from tocsin.runners.live.deadletters import DeadLetters, Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 SOAK = os.environ.get("TOCSIN_SOAK", "") not in {"", "0"}
 DEADLINE_SECONDS = 600 if SOAK else 120
+POLL_SECONDS = 0.02
+# Dozens of engines are started; each compiling the whole package again would take longer than all the tests.
+CACHED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(CHECKOUT / "build" / "pycache")}
+MAIL = '[[sources]]\nkind = "file"\nname = "mail"\npath = "mail.jsonl"\n'
+"""The source that most tests have: a file that grows."""
+FEW = """import tocsin as tc
+
+ABOUT = {{"on": tc.col("kind") == "mail", "entity": "user_id"}}
+DETECTIONS = (
+    tc.Detection(
+        id="test.many", title="Many", severity="low", score=tc.col("nr_recipients"), when=tc.score > {above}, **ABOUT,
+    ),
+    tc.Detection(
+        id="test.own", title="Own", severity="medium", measure=tc.Count(per="1d"),
+        against=tc.own_history(mean=True, at_least=2), score=tc.value / tc.ref.mean, when=tc.score > 1.2, **ABOUT,
+    ),
+    tc.Detection(
+        id="test.all", title="All", severity="medium", measure=tc.Sum("size", per="1d"),
+        against=tc.population(mean=True, sd=True), score=(tc.value - tc.ref.mean) / tc.ref.sd, when=tc.score > 1.2, **ABOUT,
+    ),
+{more})
+"""
+"""A few rules, one of each tier that needs no list: an engine that has only these starts quickly."""
 
 
 class Engine:
@@ -42,7 +70,7 @@ class Engine:
         self._log = self.said.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "run", *arguments], cwd=folder, stdin=stdin or subprocess.DEVNULL, stdout=self._log,
-            stderr=self._log, start_new_session=True, env=os.environ | {"NO_COLOR": "1"} | dict(env or {}), **popen,
+            stderr=self._log, start_new_session=True, env=os.environ | CACHED | {"NO_COLOR": "1"} | dict(env or {}), **popen,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
@@ -71,12 +99,26 @@ class Engine:
             if status and what(status):
                 return status
             assert self.process.poll() is None, f"{why}: it ended with {self.process.returncode}: {self.tail()}"
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
         raise AssertionError(f"{why}: it did not come to that: {json.dumps(self.status())[:2000]} {self.tail()}")
+
+    def until_log(self, what: Callable[[dict[str, Any]], bool], why: str) -> dict[str, Any]:
+        """Wait until it logs such a line, and return that."""
+        end = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < end:
+            if found := [line for line in self.log() if what(line)]:
+                return found[0]
+            assert self.process.poll() is None, f"{why}: it ended with {self.process.returncode}: {self.tail()}"
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"{why}: it did not come to that: {self.tail()}")
 
     def tail(self) -> str:
         """The end of what it said."""
         return self.said.read_text("utf-8", "replace")[-3000:]
+
+    def words(self) -> str:
+        """All it said, as one line."""
+        return " ".join(self.said.read_text("utf-8", "replace").split())
 
     def kill(self) -> None:
         """Kill -9 the whole group."""
@@ -84,11 +126,17 @@ class Engine:
         self.process.wait()
         self._log.close()
 
+    def close(self) -> None:
+        """See that nothing of it is left."""
+        if self.process.poll() is None:
+            self.kill()
+        self._log.close()
+
     def stop(self) -> float:
         """SIGTERM; return how many seconds it took to end cleanly."""
         began = time.monotonic()
         self.process.terminate()
-        code = self.process.wait(30)
+        code = self.process.wait(DEADLINE_SECONDS)
         self._log.close()
         assert code == 0, f"it ended with {code}: {self.tail()}"
         return time.monotonic() - began
@@ -107,8 +155,7 @@ def engine(folder: Path, *arguments: str, **options: Any) -> Iterator[Engine]:
     try:
         yield started
     finally:
-        if started.process.poll() is None:
-            started.kill()
+        started.close()
 
 
 @cache
@@ -117,15 +164,71 @@ def log_of(n: int, seed: int = 3) -> list[dict[str, Any]]:
     return mails(np.random.default_rng(seed), n, users=max(8, n // 200), days=15)
 
 
+def settings(folder: Path, *, sources: str = MAIL, more: str = "", rows: int = 500, state: str = "state", **top: str) -> str:
+    """Write a settings file whose batches are small and whose snapshots come often; return its name.
+
+    more: further tables. top: more of the first lines, as TOML.
+    """
+    first = {"state": f'"{state}"', "log": '"soc.db"', "keep_scores": "true", **top}
+    lines = [f"{k} = {v}" for k, v in first.items()]
+    lines += [f"[batches]\nrows = {rows}", "[snapshots]\nevery_seconds = 0.3\nfull_every = 5"]
+    (folder / "soc.toml").write_text("\n".join([*lines, more, sources]))
+    return "soc.toml"
+
+
+def few_rules(folder: Path, *, above: float = 25, more: str = "") -> str:
+    """Write a few rules to ``few.py`` in the folder; return the table of the settings that names them."""
+    part = folder / "few.part"
+    part.write_text(FEW.format(above=above, more=more))
+    part.replace(folder / "few.py")
+    return '[rules]\nfiles = ["few.py"]\ncheck_seconds = 0.1\n'
+
+
 def write_log(path: Path, events: list[dict[str, Any]]) -> Path:
     """Write events as JSON lines."""
     path.write_bytes(b"".join(line + b"\n" for line in as_lines(events)))
     return path
 
 
-def replay(path: Path, rules: tuple[Any, ...] = (), **options: Any) -> tc.Backtest:
-    """What a backtest of the file says, every score kept."""
-    return tc.backtest(rules or tc.rules.ALL, tc.read(path, **options), keep_scores=True)
+def append(path: Path, events: Iterable[Mapping[str, Any]] | bytes) -> None:
+    """Let a log grow."""
+    with path.open("ab") as file:
+        file.write(events if isinstance(events, bytes) else b"".join(line + b"\n" for line in as_lines(events)))
+
+
+def replay(path: Path, rules: Iterable[tc.Detection] | Path = tc.rules.ALL, **options: Any) -> Backtest:
+    """What a backtest of the file says, every score kept. rules: detections, or the file that holds them."""
+    chosen = rules if not hasattr(rules, "read_text") else tc.load_rules(rules)
+    return tc.backtest(chosen, tc.read(path, **options), keep_scores=True)
+
+
+def replay_arrivals(path: Path, rules: Iterable[tc.Detection] = tc.rules.ALL, **options: Any) -> Backtest:
+    """What one batch of the whole file says, in the order in which its events arrived: some of them too late."""
+    events = tc.read(path, order="arrival", **options)
+    fold = Fold(list(rules), events.columns, lateness="1h", keep_scores=True)
+    state, first = fold.step(fold.new_state(), fold.prepare(events.frame().collect()))
+    state, last = fold.step(state, End())
+    both = [first, last]
+    counts = state.counts | {"rejected": events.counts.rejected}
+    return Backtest(_all_findings(both), counts, 1.0, fold, state, _all_scores(both))
+
+
+@contextmanager
+def dead_letters(folder: Path) -> Iterator[DeadLetters]:
+    """The dead letters of the engine in a folder."""
+    letters = DeadLetters(
+        folder / "state" / "dead-letters.db", keep_days=9999, clock=lambda: datetime.now(UTC), create=False
+    )
+    try:
+        yield letters
+    finally:
+        letters.close()
+
+
+def letters_of(folder: Path) -> list[Kept]:
+    """The dead letters of the engine in a folder, the oldest first."""
+    with dead_letters(folder) as letters:
+        return list(letters.letters(state=None))[::-1]
 
 
 def kept_scores(state: Path) -> pl.DataFrame:
@@ -134,14 +237,14 @@ def kept_scores(state: Path) -> pl.DataFrame:
     return pl.concat([pl.read_ipc(f) for f in files]).sort("detection", "event_id", "score", "fired")
 
 
-def assert_same(folder: Path, past: tc.Backtest) -> None:
+def assert_same(folder: Path, past: Backtest, log: str = "soc.db") -> None:
     """Every score and every finding of the engine in the folder equals the replay's."""
     ran = set(past.engine.plan.planned and [p.detection.id for p in past.engine.plan.planned])
     expected = pl.concat([s.with_columns(detection=pl.lit(d)) for d, s in past.scores.items()])
     got = kept_scores(folder / "state").filter(pl.col("detection").is_in(ran))
     assert_frame_equal(got, expected.sort("detection", "event_id", "score", "fired"))
-    with Alerts(folder / "soc.db") as log:
-        found = log.history().findings.filter(pl.col("detection_id").is_in(ran)).sort("finding_id")
+    with Alerts(log if "://" in log else folder / log) as opened:
+        found = opened.history().findings.filter(pl.col("detection_id").is_in(ran)).sort("finding_id")
     wanted = past.findings.sort("finding_id")
     shared = [c for c in wanted.columns if c in found.columns and c != "peak_score"]
     assert_frame_equal(found.select(shared), wanted.select(shared), check_dtypes=False)
