@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,22 @@ def _absent_kafka() -> str:
     return absent() or _absent_package("confluent_kafka")
 
 
+def _absent_mounts() -> str:
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        return "file systems are mounted by root alone"
+    with tempfile.TemporaryDirectory() as folder:
+        asked = ["mount", "-t", "tmpfs", "-o", "size=1m", "tocsin-test", folder]
+        refused = subprocess.run(asked, check=False, capture_output=True, text=True)
+        if refused.returncode:
+            return f"no small disk can be mounted here: {refused.stderr.strip()}"
+        subprocess.run(["umount", folder], check=True)
+    return ""
+
+
 # component -> a function that returns why it is missing, or the empty string
 COMPONENTS = {
     "root": lambda: "" if os.geteuid() == 0 else "not running as root",
+    "mounts": _absent_mounts,
     "shared-data": lambda: "" if SHARED_DATA.is_dir() else "no folder shared/data beside the checkout",
     "git": lambda: _absent_program("git"),
     "make": lambda: _absent_program("make"),

@@ -102,6 +102,16 @@ class Engine:
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"{why}: it did not come to that: {json.dumps(self.status())[:2000]} {self.tail()}")
 
+    def until_log(self, what: Callable[[dict[str, Any]], bool], why: str) -> dict[str, Any]:
+        """Wait until it logs such a line, and return that."""
+        end = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < end:
+            if found := [line for line in self.log() if what(line)]:
+                return found[0]
+            assert self.process.poll() is None, f"{why}: it ended with {self.process.returncode}: {self.tail()}"
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"{why}: it did not come to that: {self.tail()}")
+
     def tail(self) -> str:
         """The end of what it said."""
         return self.said.read_text("utf-8", "replace")[-3000:]
@@ -114,6 +124,12 @@ class Engine:
         """Kill -9 the whole group."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._log.close()
+
+    def close(self) -> None:
+        """See that nothing of it is left."""
+        if self.process.poll() is None:
+            self.kill()
         self._log.close()
 
     def stop(self) -> float:
@@ -139,8 +155,7 @@ def engine(folder: Path, *arguments: str, **options: Any) -> Iterator[Engine]:
     try:
         yield started
     finally:
-        if started.process.poll() is None:
-            started.kill()
+        started.close()
 
 
 @cache

@@ -125,7 +125,7 @@ class BatchLog:
         line = b"%08x %b\n" % (zlib.crc32(body), body)
         file = self._open(number)
         try:
-            file.write(line)
+            _write_all(file, line)
             os.fdatasync(file.fileno())
         except OSError:
             self._undo(file)
@@ -195,6 +195,13 @@ class BatchLog:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _write_all(file: IO[bytes], line: bytes) -> None:
+    """Write every byte: where room is short, an unbuffered file takes a part of them and calls that a success."""
+    view = memoryview(line)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _number_of(path: Path) -> int:

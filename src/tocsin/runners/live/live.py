@@ -166,6 +166,7 @@ class Live:
         began, came_from = time.monotonic(), self._machine.number
         for work in self._stepping(ahead(self._reader.replay(came_from))):
             self._step(work)
+            self._look()
             if self._stop.is_set():
                 break
         facts = {"snapshot": came_from, "entries": self._machine.number, "seconds": round(time.monotonic() - began, 3)}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tocsin.calendars import duration_us
 from tocsin.errors import SettingsError, TocsinError, did_you_mean
 
+SHIPPED_GEO = "country"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -304,6 +305,8 @@ def _rooted(model: Any, folder: Path) -> Any:
         value = getattr(model, name)
         if isinstance(value, Path) and not value.is_absolute():
             changes[name] = folder / value
+        elif name == "geo" and isinstance(value, str) and value != SHIPPED_GEO:
+            changes[name] = str(folder / value)
         elif isinstance(value, _Model):
             changes[name] = _rooted(value, folder)
         elif isinstance(value, tuple):
