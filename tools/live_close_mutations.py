@@ -48,7 +48,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "an_event_late_by_its_own_clock_but_before_the_close_breaks_the_silence"),
     _any("an-empty-mean-is-zero", KERNEL, "0.0 if op in (COUNT, SUM, DISTINCT) else np.nan", "0.0"),
     _any("the-window-of-the-last-event-is-forgotten", KERNEL, "total = most = acc[s, 0]", "total = most = np.int64(0)"),
-    _any("windows-before-the-last-event-are-forgotten", KERNEL, "start, stop = max(d - n, last - size), min(last, d)", "start, stop = max(d - n, last - size + 1), min(last, d)"),
+    _any("windows-before-the-last-event-are-forgotten", KERNEL, "start, stop = d - n, min(last, d)", "start, stop = d - n + 1, min(last, d)"),
     _any("a-late-event-is-not-heard", WINDOWS, "heard[s] = max(heard[s], d)", "heard[s] = heard[s]"),
     _any("who-stands-later-is-not-of-the-population", WINDOWS, "d > (heard[s] if heard.size else win[s]):", "d > win[s]:"),
     _any("the-next-window-has-not-begun", RUNNING, "self.pending[self.pending[:, 2] == d + 1]", "self.pending[self.pending[:, 2] == d]"),
