@@ -163,7 +163,7 @@ class Driver:
             except LiveFailedError as error:
                 book.fail(name, log.height, str(error))
                 return
-        repeated = log.height - log["event_id"].n_unique() if "source" not in log.columns else 0
+        repeated = log.height - log.select(pl.col("^source|event_id$")).n_unique()
         note = [f"{repeated} events sent twice"] if repeated else []
         note += ["also stopped once"] if stopped else []
         expected = dataclasses.replace(expected, findings=_of(expected.findings, ran))
@@ -326,7 +326,7 @@ def _toml(value: Any) -> str:
     >>> _toml(("a", True, 3))
     '["a", true, 3]'
     """
-    return json.dumps(value, default=str)
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _never() -> datetime:

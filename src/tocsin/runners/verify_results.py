@@ -47,7 +47,7 @@ def result(
     # The alert log follows no window of a finding that an allow-list covers.
     findings = findings.with_columns(pl.when(pl.col("suppressed_by").is_null()).then("peak_score"))
     return Result(
-        pl.concat([pl.DataFrame(schema=SCORES), *(s.select(SCORES) for s in scores)]),
+        pl.concat([pl.DataFrame(schema=SCORES), *(s.select(*SCORES) for s in scores)]),
         findings.sort("time", "detection_id", "finding_id"),
         counts,
     )
