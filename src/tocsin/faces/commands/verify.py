@@ -90,7 +90,7 @@ def verify(
     console = new_console()
     show_source(console, source, refs)
     columns = [
-        Column("name", "run", least=30, style="bold"),
+        Column("name", "run", least=42 if live else 30, style="bold"),
         numeric("batches", "batches"),
         numeric("events", "events", rank=2),
         numeric("compared", "scores"),
