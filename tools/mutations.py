@@ -278,7 +278,7 @@ CARRIED = (
         "findings_and_names_keep_no_more_text_alive_than_their_own"),
     _in("test_hashing", "digest.knows-its-neighbours", HASHING, "_stir(digest[i], _NULL if null.size and null[i] else words[i])", "_stir(digest[i], _NULL if null.size else words[i])",
         "the_digest_of_a_row_does_not_depend_on_its_neighbours_and_tells_null_from_empty"),
-    _in("test_verify", "verify.compares-only-what-fired", "src/tocsin/runners/verify.py",
+    _in("test_verify", "verify.compares-only-what-fired", "src/tocsin/runners/verify_results.py",
         'same = pl.col("score").eq_missing(pl.col("score_got")) & pl', "same = pl",
         "a_rule_that_depends_on_its_batch_fails_by_name_and_the_one_beside_it_is_not_blamed"),
 )
