@@ -201,7 +201,7 @@ class Live:
         digest = self._begin_version()
         settings = self._settings
         self._watcher = Watcher(
-            self._versions, settings.rules, settings.references, self._preparer.compile, digest=digest, columns=self._preparer.columns()
+            self._versions, settings.rules, settings.references, self._preparer.compile, digest=digest, columns=self._preparer.columns
         )  # fmt: skip
         self._watcher.start()
         self._meters.mode("shadow" if settings.shadow else "live")
