@@ -112,6 +112,11 @@ class Live:
         self._stop.set()
 
     @property
+    def told_to_stop(self) -> bool:
+        """Whether somebody asked the run to end, rather than its input having ended."""
+        return self._stopped_at is not None
+
+    @property
     def number(self) -> int:
         """The last entry of the batch log that was applied."""
         return self._machine.number
