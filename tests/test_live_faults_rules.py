@@ -77,6 +77,29 @@ def test_rules_that_raise_or_give_no_number_leave_the_others_alone_and_one_findi
     assert not found["detection_id"].is_in(["test.nan", "test.inf"]).any()
 
 
+MANY = """import tocsin as tc
+
+DETECTIONS = (
+    tc.Detection(
+        id="test.many", title="Many", severity="low", on=tc.col("kind") == "mail", entity="user_id",
+        score=tc.col("nr_recipients") + 0 * tc.col("size"), when=tc.score > {above},
+        examples=(
+            tc.Example(True, [{{"kind": "mail", "user_id": "ada", "nr_recipients": 99, "size": 1}}]),
+            tc.Example(False, [{{"kind": "mail", "user_id": "ada", "nr_recipients": 1, "size": 1}}]),
+        ),
+    ),
+)
+"""
+
+
+def many(folder: Path, above: float) -> str:
+    """Write the rule with this threshold; return the version of it."""
+    part = folder / "few.part"
+    part.write_text(MANY.format(above=above))
+    part.replace(folder / "few.py")
+    return version_of(folder)
+
+
 def version_of(folder: Path) -> str:
     return {d.id: d.version for d in tc.load_rules(folder / "few.py")}["test.many"]
 
@@ -90,12 +113,11 @@ def test_rules_that_change_break_and_are_mended_while_the_engine_runs_and_is_kil
     events = log_of(2_000)
     parts = [events[i : i + 400] for i in range(0, 2_000, 400)]
     path = write_log(tmp_path / "mail.jsonl", parts[0])
-    asked = settings(tmp_path, more=few_rules(tmp_path, above=25), rows=100)
-    first = version_of(tmp_path)
+    asked = settings(tmp_path, more=few_rules(tmp_path), rows=100)
+    first = many(tmp_path, above=25)
     with engine(tmp_path, asked) as running:
         running.until(lambda s: s["events"]["read"] == 400, "reading")
-        few_rules(tmp_path, above=20)
-        second = version_of(tmp_path)
+        second = many(tmp_path, above=20)
         running.until(lambda s: running_version(s) == second, "taking over the change")
         append(path, parts[1])
         running.until(lambda s: s["events"]["read"] == 800, "reading")
@@ -104,14 +126,12 @@ def test_rules_that_change_break_and_are_mended_while_the_engine_runs_and_is_kil
         append(path, parts[2])
         status = running.until(lambda s: s["events"]["read"] == 1_200, "reading")
         assert running_version(status) == second
-        few_rules(tmp_path, above=22)
-        third = version_of(tmp_path)
+        third = many(tmp_path, above=22)
         running.until(lambda s: running_version(s) == third, "taking over what is mended")
         append(path, parts[3])
         running.until(lambda s: s["events"]["read"] >= 1_300, "reading")
-        few_rules(tmp_path, above=28)
+        fourth = many(tmp_path, above=28)
         running.kill()  # perhaps before it saw that, perhaps after
-    fourth = version_of(tmp_path)
     append(path, parts[4])
     with engine(tmp_path, asked) as again:
         again.until(lambda s: running_version(s) == fourth and not s["sources"][0]["behind"] and s["events"]["read"], "going on")
@@ -124,8 +144,8 @@ def test_rules_that_change_break_and_are_mended_while_the_engine_runs_and_is_kil
     place = {e["event_id"]: n for n, e in reversed(list(enumerate(events)))}
     found = findings(tmp_path)
     assert found.filter(detection_id="tocsin.reload-error").height == 1
-    many = found.filter(detection_id="test.many")
-    versions = {place[e]: v for e, v in many.select("event_id", "version").iter_rows()}
+    of_it = found.filter(detection_id="test.many")
+    versions = {place[e]: v for e, v in of_it.select("event_id", "version").iter_rows()}
     assert {v for n, v in versions.items() if n < 400} == {first}
     assert {v for n, v in versions.items() if 400 <= n < 1_200} == {second}
     assert {v for n, v in versions.items() if 1_200 <= n < 1_300} == {third}
