@@ -29,32 +29,58 @@ def _programs() -> Path | None:
     return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
+class Server:
+    """A PostgreSQL server in a folder of its own, and an empty database in it at `url`."""
+
+    def __init__(self) -> None:
+        programs = _programs()
+        assert programs is not None
+        self._programs = programs
+        self._owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        self._folder = Path(tempfile.mkdtemp(prefix="tocsin-pg-"))
+        if self._owner:
+            account = pwd.getpwnam("postgres")
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+        self._run("initdb", "-U", "tocsin", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        self.url = f"postgresql://tocsin@/postgres?host={self._folder}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        with (self._folder.parent / f"{self._folder.name}.log").open("ab") as log:
+            subprocess.run(
+                [self._programs / program, "-D", self._folder / "data", *arguments], check=True, cwd="/", stdout=log, stderr=log,
+                **self._owner,
+            )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it, and return once it serves."""
+        quick = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=60"
+        self._run("pg_ctl", "-w", "-o", f"-k {self._folder} -h '' -p 5432 {quick}", "start")
+
+    def stop(self) -> None:
+        """End it at once, whoever is connected."""
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def pids(self) -> list[int]:
+        """Its processes: the one that takes connections, and those that serve them."""
+        first = int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self._folder)
+        (self._folder.parent / f"{self._folder.name}.log").unlink()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of an empty database of a server that lives as long as the session."""
-    programs = _programs()
-    assert programs is not None
-    owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="tocsin-pg-"))
-    if owner:
-        account = pwd.getpwnam("postgres")
-        os.chown(folder, account.pw_uid, account.pw_gid)
-
-    def run(program: str, *arguments: str) -> None:
-        with (folder.parent / f"{folder.name}.log").open("ab") as log:
-            subprocess.run(
-                [programs / program, "-D", folder / "data", *arguments], check=True, cwd="/", stdout=log, stderr=log, **owner
-            )  # fmt: skip
-
-    run("initdb", "-U", "tocsin", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
-    settings = f"-k {folder} -h '' -p 5432 -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=60"
-    run("pg_ctl", "-w", "-o", settings, "start")
+    server = Server()
+    server.start()
     try:
-        yield f"postgresql://tocsin@/postgres?host={folder}"
+        yield server.url
     finally:
-        run("pg_ctl", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
-        (folder.parent / f"{folder.name}.log").unlink()
+        server.stop()
+        server.remove()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres", "psycopg"))])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.live_process import (
+    SOAK,
     append,
     assert_same,
     engine,
@@ -51,13 +52,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-DAMAGES = [
-    (cut, "parts.arrow"),
-    (empty, "parts.arrow"),
-    (flip, "parts.arrow"),
-    (flip, "manifest.json"),
-    (os.unlink, "manifest.json"),
-]
+DAMAGES = [(cut, "parts.arrow"), (empty, "parts.arrow"), (flip, "parts.arrow"), (flip, "manifest.json"), (os.unlink, "manifest.json")]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ def snapshots(folder: Path) -> list[Path]:
     return sorted((folder / "state" / "snapshots").iterdir())
 
 
-@pytest.mark.parametrize(("damage", "file"), DAMAGES)
+@pytest.mark.parametrize(("damage", "file"), DAMAGES if SOAK else DAMAGES[2:3])
 def test_a_damaged_snapshot_is_passed_over_for_the_one_before_and_said_and_the_result_is_the_same(
     folder: Path, damage: Callable[[Path], None], file: str
 ):
@@ -102,6 +97,18 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before_and_said_and_the_r
     (recovered,) = [e for e in running.log() if e["event"] == "recovered"][1:]
     assert recovered["snapshot"] == int(before.name.split("-")[0])
     assert any(newest.name in e["what"] for e in running.log() if e["event"] == "trouble")
+    assert_same(folder, replay(folder / "mail.jsonl", folder / "few.py"))
+
+
+def test_of_damages_of_every_kind_each_is_said_and_the_last_whole_snapshot_counts(folder: Path):
+    found = snapshots(folder)
+    bad = found[-min(len(found) - 1, len(DAMAGES)) :]
+    for (damage, file), snapshot in zip(DAMAGES, bad, strict=False):
+        damage(snapshot / file)
+    with engine(folder, "soc.toml", "--finish") as running:
+        assert running.wait() == 0, running.tail()
+    said = " ".join(e["what"] for e in running.log() if e["event"] == "trouble")
+    assert all(snapshot.name in said for snapshot in bad)
     assert_same(folder, replay(folder / "mail.jsonl", folder / "few.py"))
 
 

@@ -212,7 +212,7 @@ class Watched:
         columns |= {"nr_recipients": pl.Int64}
         self.watcher = Watcher(
             store, Rules(files=(self.rules,), check_seconds=0.01), refs, lambda d, r: Engine(d, columns, r),
-            digest=self.digest, columns=columns,
+            digest=self.digest, columns=lambda: columns,
         )  # fmt: skip
         assert self.looks(3) == []
 

@@ -7,6 +7,7 @@ are their owner's alone. Layer: runners.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tocsin.runners.live.settings import Settings
     from tocsin.sources.live import LiveSource
 
+DELIVER_SECONDS = 30.0
+"""How long an engine whose input has ended waits for its outputs."""
 RESENT = "resent"
 """The spool of dead letters that were mended and sent again; no source may have this name."""
 
@@ -108,10 +111,17 @@ class Engine:
             spooler.start()
         try:
             self.live.run()
+            self._deliver()
         finally:
             for spooler in self.parts.spoolers:
                 spooler.stop()
             self.outputs.stop()
+
+    def _deliver(self) -> None:
+        """Let the outputs take what was raised last: where the input has ended, there may be no next start."""
+        until = time.monotonic() + DELIVER_SECONDS
+        while not self.live.told_to_stop and time.monotonic() < until and not self.outputs.settle(0.1):
+            pass
 
 
 def build(

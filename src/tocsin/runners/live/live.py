@@ -112,6 +112,11 @@ class Live:
         self._stop.set()
 
     @property
+    def told_to_stop(self) -> bool:
+        """Whether somebody asked the run to end, rather than its input having ended."""
+        return self._stopped_at is not None
+
+    @property
     def number(self) -> int:
         """The last entry of the batch log that was applied."""
         return self._machine.number
@@ -201,7 +206,7 @@ class Live:
         digest = self._begin_version()
         settings = self._settings
         self._watcher = Watcher(
-            self._versions, settings.rules, settings.references, self._preparer.compile, digest=digest, columns=self._preparer.columns()
+            self._versions, settings.rules, settings.references, self._preparer.compile, digest=digest, columns=self._preparer.columns
         )  # fmt: skip
         self._watcher.start()
         self._meters.mode("shadow" if settings.shadow else "live")

@@ -59,7 +59,7 @@ class Watcher:
     """Looks at the files every ``check_seconds``.
 
     versions: where contents are kept. make: compiles detections and references into an engine, with the settings of the
-    run. columns: those of the events, for the checks of rule files. digest: the version that is running.
+    run. columns: says which the events have by now, for the checks of rule files. digest: the version that is running.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Watcher:
         make: Make,
         *,
         digest: str,
-        columns: Collection[str] = (),
+        columns: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._versions, self._rules, self._references = versions, rules, references
         self._make, self._columns, self._digest = make, columns, digest
@@ -147,7 +147,7 @@ class Watcher:
     def _engine(self, digest: str) -> Engine:
         """Check, test, parse and compile a version."""
         for kept in self._versions.manifest(digest).of(RULES):
-            problems = check_rules(kept.where, self._columns, self._versions.text(kept))
+            problems = check_rules(kept.where, self._columns(), self._versions.text(kept))
             if problems:
                 raise BrokenFileError(kept.where, kept.sha256, _listed([str(p) for p in problems]))
         detections, references = self._versions.open(digest)
