@@ -73,6 +73,12 @@ class Kept(NamedTuple):
     corrections: pl.DataFrame | None
     boundaries: Mapping[str, int]
 
+    def then(self, later: Kept) -> Kept:
+        """Return all of this and then all of ``later``."""
+        closed, late = ([x for x in pair if x is not None] for pair in zip(self[:2], later[:2], strict=True))
+        boundaries = {**self.boundaries, **later.boundaries}
+        return Kept(pl.concat(closed) if closed else None, pl.concat(late) if late else None, boundaries)
+
 
 NOTHING = Kept(None, None, {})
 
