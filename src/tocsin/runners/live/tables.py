@@ -15,17 +15,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from tocsin.calendars import DAY, instant_us, moment
 from tocsin.durable import sync_folder, write_durably
 from tocsin.engine.batchfit import fit_tables, own_part
-from tocsin.errors import TocsinError
+from tocsin.errors import StateError, TocsinError
+from tocsin.runners.live.folder import StateFolder
 from tocsin.runners.live.windows import WindowStore
 from tocsin.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -83,12 +85,14 @@ class LiveTables:
         folder.mkdir(mode=0o700, exist_ok=True)
         assert table.valid_from is not None
         name = f"{table.valid_from:%Y%m%dT%H%M%SZ}-{table.digest[:16]}"
-        late = self.store.corrections(measure.key)
+        before = self._before(asked, boundary)
+        since = boundary if before is None else int(before["boundary"])
+        late = self.store.corrections(measure.key, since - measure.reach)
         note = {
             "format": FORMAT_VERSION, "table": asked.id, "detection": asked.detection, "version": asked.version, "digest": table.digest,
             "valid_from": table.valid_from.isoformat(), "boundary": boundary, "windows": _reach(measure, asked, boundary),
-            "rows": table.frame.height, "corrections": _used(late, measure, asked, boundary).height,
-            "correction": self._correction(measure, asked, boundary, late), "file": f"{name}.parquet",
+            "rows": table.frame.height, "corrections": _used(late, asked, boundary).height,
+            "correction": before and self._correction(measure, asked, boundary, late, before), "file": f"{name}.parquet",
         }  # fmt: skip
         table.save(folder / f"{name}.parquet", level=QUICKLY)
         write_durably(folder / f"{name}.json", json.dumps(note, sort_keys=True).encode())
@@ -103,17 +107,23 @@ class LiveTables:
         if old:
             sync_folder(folder)
 
+    def _before(self, asked: Asked, boundary: int) -> dict[str, Any] | None:
+        """Return the note of the version before, where it was of the same rule."""
+        paths = sorted((self._folder / asked.id).glob("*.json"), reverse=True)
+        note = next((n for p in paths if (n := _note(p))["boundary"] < boundary), None)
+        return note if note and note["version"] == asked.version else None
+
     def _correction(
-        self, measure: KeptMeasure, asked: Asked, boundary: int, late: pl.DataFrame
+        self, measure: KeptMeasure, asked: Asked, boundary: int, late: pl.DataFrame, before: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Return what the version before would have said had it known of the late events that count from now on."""
-        before = next((n for n in reversed(list(notes(self._folder, asked.id))) if n["boundary"] < boundary), None)
-        if before is None or before["version"] != asked.version:
-            return None
         then = before["boundary"]
-        new = _used(late, measure, asked, then, boundary).filter(pl.col("visible") > then)
+        new = _used(late, asked, then, boundary).filter(pl.col("visible") > then)
         if new.is_empty():
             return None
+        kept = self.store.boundary(measure.key)
+        if kept and kept.oldest is not None and then - measure.reach < kept.oldest:
+            return None  # what it was made of is gone
         said = Table.load(self._folder / asked.id / before["file"])
         right = fit_tables(measure, self.store.read(measure, then, as_known_at=boundary), then)[asked.id]
         return {
@@ -124,6 +134,43 @@ class LiveTables:
         }  # fmt: skip
 
 
+def fit_kept(state: Path, at: datetime | None, gaps: Sequence[tuple[datetime, datetime]] = ()) -> dict[str, Table]:
+    """Return the tables that hold at a time, by default the newest, from the closed windows in a state folder.
+
+    Nothing is locked or written: the engine may run meanwhile. gaps: times in which the sources were not covered.
+
+    Raises:
+        StateError: The folder keeps no closed windows, or not those of that time.
+    """
+    store = WindowStore(StateFolder(state).windows)
+    tables: dict[str, Table] = {}
+    measures = [m for m in store.measures() if m.asked]
+    if not measures:
+        raise StateError(
+            f"{state}: it keeps no closed windows. Let the engine keep them: [tables] publish = true in its settings."
+        )
+    for measure in measures:
+        boundary = _boundary(store, measure, at)
+        if boundary is None:
+            continue
+        missing = [w for a, b in gaps for w in measure.calendar.touched(instant_us(a), instant_us(b))]
+        tables |= fit_tables(measure, store.read(measure, boundary), boundary, missing)
+    return dict(sorted(tables.items()))
+
+
+def _boundary(store: WindowStore, measure: KeptMeasure, at: datetime | None) -> int | None:
+    newest = store.boundary(measure.key)
+    if newest is None or at is None:
+        return None if newest is None else newest.next
+    window = int(measure.calendar.number(np.array([instant_us(at)], np.int64))[0])
+    if window > newest.next:
+        begin = moment(measure.calendar.begin(newest.next))
+        raise StateError(
+            f"{store.folder}: of {measure.asked[0].id}, no window after {begin:%Y-%m-%d %H:%M} UTC has begun yet. Ask for an earlier time."
+        )
+    return window
+
+
 def _reach(measure: KeptMeasure, asked: Asked, boundary: int) -> list[str]:
     """Return the begin of the first window that a table is made of, and the end of the last."""
     own = own_part(asked.fit)
@@ -131,14 +178,11 @@ def _reach(measure: KeptMeasure, asked: Asked, boundary: int) -> list[str]:
     return [moment(measure.calendar.begin(w)).isoformat() for w in (first, last)]
 
 
-def _used(
-    late: pl.DataFrame, measure: KeptMeasure, asked: Asked, boundary: int, known_at: int | None = None
-) -> pl.DataFrame:
+def _used(late: pl.DataFrame, asked: Asked, boundary: int, known_at: int | None = None) -> pl.DataFrame:
     """Return the corrections that matter to the table of a boundary, as known at that one or another."""
     own = own_part(asked.fit)
     first = boundary - max(own.span if own else 1, 1)
     seen = pl.col("visible") <= (boundary if known_at is None else known_at)
-    del measure
     return late.filter(seen, pl.col("window").is_between(first, boundary - 1))
 
 
@@ -168,4 +212,9 @@ def difference(before: Table, after: Table) -> dict[str, Any]:
 def notes(folder: Path, table: str = "*") -> Iterator[dict[str, Any]]:
     """Yield the notes of published tables, those of a table in the order of time."""
     for path in sorted(folder.glob(f"{table}/*.json")):
-        yield json.loads(path.read_bytes())
+        yield _note(path)
+
+
+def _note(path: Path) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads(path.read_bytes())
+    return note
