@@ -49,7 +49,9 @@ def keeping(case: Case) -> Engine:
 class Told:
     """What an engine told of a log: closed windows, corrections, boundaries in their order, the trace."""
 
-    def __init__(self, case: Case, cuts: Iterable[int] = (), saves: Iterable[int] = (), folder: Path | None = None) -> None:
+    def __init__(
+        self, case: Case, cuts: Iterable[int] = (), saves: Iterable[int] = (), folder: Path | None = None
+    ) -> None:
         self.engine = keeping(case)
         closed, late, self.boundaries, traces = [], [], {}, []
         state = self.engine.new_state()

@@ -5,7 +5,6 @@ Layer: tests.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from polars.testing import assert_frame_equal
 import tocsin as tc
 from tests.live_fixtures import START, MemorySource, as_lines, mails, some_settings
 from tests.test_live_run import CrashError, run
-from tocsin.engine.batchfit import KeptMeasure
 from tocsin.engine.fitting import fit
 from tocsin.errors import StateError
 from tocsin.rules import ALL
@@ -222,7 +220,10 @@ def test_old_windows_are_forgotten_but_not_who_was_there(tmp_path):
     (tmp_path / "b").mkdir()
     short, long = publishing(tmp_path / "a", keep_days=12), publishing(tmp_path / "b", keep_days=400)
     for settings in (short, long):
-        run(settings.model_copy(update={"batches": settings.batches.model_copy(update={"rows": 20})}), MemorySource("mail", {"": lines}))
+        run(
+            settings.model_copy(update={"batches": settings.batches.model_copy(update={"rows": 20})}),
+            MemorySource("mail", {"": lines}),
+        )
     kept = len(list(short.state.glob("windows/*/closed.*")))
     assert kept < 16 < len(list(long.state.glob("windows/*/closed.*")))
     assert len(list(short.state.glob("tables/test.volume/*.json"))) < 15
@@ -248,20 +249,43 @@ def test_the_command_line_fits_from_a_state_folder_and_lists_corrections(tmp_pat
     assert "--out writes them" in earlier
     listed = tocsin("fit", "--state", settings.state, "--corrections")
     assert "ann 2.5 to 3.5" in listed.out
-    assert tocsin("fit", "--state", settings.state, "--corrections", "--json").json["corrections"][0]["table"] == "test.volume"
-    for wrong in (["--out", tmp_path], ["x.jsonl", "--state", tmp_path], ["x.jsonl"], ["x.jsonl", "--out", tmp_path, "--at", "2025-01-01"]):
+    assert (
+        tocsin("fit", "--state", settings.state, "--corrections", "--json").json["corrections"][0]["table"]
+        == "test.volume"
+    )
+    for wrong in (
+        ["--out", tmp_path],
+        ["x.jsonl", "--state", tmp_path],
+        ["x.jsonl"],
+        ["x.jsonl", "--out", tmp_path, "--at", "2025-01-01"],
+    ):
         assert tocsin("fit", *wrong).code == 2
 
 
-def test_windows_kept_from_some_time_on_are_those_of_a_state_that_kept_none_before(tmp_path):
+def test_windows_can_be_kept_from_some_time_on_and_no_longer_from_another(tmp_path):
     lines = days(7)
     settings = publishing(tmp_path, batches={"rows": 4})
     off = settings.model_copy(update={"tables": settings.tables.model_copy(update={"publish": False})})
-    source = MemorySource("mail", {"": lines[:20]})
-    run(off, source, finish=False)
-    run(settings, MemorySource("mail", {"": lines}))
-    (measure,) = WindowStore(StateFolder(settings.state).windows).measures()
-    assert isinstance(measure, KeptMeasure)
-    newest = fit_kept(settings.state, None)["test.volume"].frame.to_dicts()
-    assert json.dumps(newest)
-    run(off, MemorySource("mail", {"": lines})) if False else None
+    run(off, MemorySource("mail", {"": lines[:20]}), finish=False)  # day 4 has begun
+    run(settings, MemorySource("mail", {"": lines[:35]}), finish=False)  # day 6 has begun
+    store = WindowStore(StateFolder(settings.state).windows)
+    (measure,) = store.measures()
+    boundary = store.boundary(measure.key)
+    assert boundary is not None
+    kept = store.closed_values(measure.key, boundary.next).filter(pl.col("entity") == "ann")
+    assert kept["lane0"].to_list() == [4, 5, 6]
+    run(off, MemorySource("mail", {"": lines}))
+    assert store.boundary(measure.key) == boundary
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_the_windows_on_disk_do_not_depend_on_the_batches(tmp_path, rows):
+    lines = days(7, late={4: [mail(1, "ann", 20, n=i) for i in range(4)]})
+    frames = []
+    for name, n in (("one", 3), ("other", rows)):
+        (tmp_path / name).mkdir()
+        settings = publishing(tmp_path / name, batches={"rows": n})
+        run(settings, MemorySource("mail", {"": lines}))
+        frames.append({p.name: p.read_bytes() for p in settings.state.glob("windows/*/closed.*")})
+    assert len(frames[0]) == 7
+    assert frames[0] == frames[1]
