@@ -310,7 +310,10 @@ def run_late(
     n_touched: Any,
     touched_window: Any,
 ) -> Any:
-    """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring."""
+    """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring.
+
+    ``p`` becomes what each added to lane 0; of distinct values too old for the ring nobody knows, so nothing.
+    """
     new, too_old, size = 0, 0, ring.shape[1]
     for i in range(slot.size):
         s, d = slot[i], window[i]
@@ -325,6 +328,8 @@ def run_late(
             advance(s, d, win, acc, ring, fired)
         elif d < win[s] - size:
             too_old += 1
+            if op == DISTINCT:
+                p[i] = 0
             continue
         into, row = (acc, s) if d == win[s] else (ring[s], d % size)
         left_out = into[row, 0] < 0
@@ -334,6 +339,7 @@ def run_late(
         if op == DISTINCT:
             one = 0 if into[row, 0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
             new += one
+        p[i] = one
         add(op, into, row, one, q[i])
         if left_out:
             into[row, 0] = -1 - into[row, 0]

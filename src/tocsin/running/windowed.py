@@ -294,7 +294,7 @@ class WindowState(Saved):
         if not due.any():
             return
         rows, self.pending = self.pending[due], self.pending[~due]
-        slot, window, _, p, q = (np.ascontiguousarray(c) for c in rows[:, :5].T)
+        slot, window, visible, p, q = (np.ascontiguousarray(c) for c in rows[:, :5].T)
         if self.op == k.DISTINCT:
             self._room(len(rows), d)
         self.n_touched, new, too_old = k.run_late(
@@ -303,6 +303,10 @@ class WindowState(Saved):
         )  # fmt: skip
         self.used += new
         self.too_old += too_old
+        self.entered(slot, window, visible, p, q)
+
+    def entered(self, slot: Any, window: Any, visible: Any, p: Any, q: Any) -> None:
+        """Late events have entered their windows, each with what it added to the lanes."""
 
     def mark_fired(self, slot: NDArray[np.int64], window: NDArray[np.int64]) -> None:
         """Leave these windows out of the baselines to come (``exclude_alerted``)."""

@@ -28,6 +28,7 @@ from tocsin.runners.live.patience import PASSING, GaveUpError
 from tocsin.runners.live.pipes import ahead
 from tocsin.runners.live.reader import Held, Reader
 from tocsin.runners.live.sink import Sink
+from tocsin.runners.live.tables import LiveTables
 from tocsin.runners.live.versions import Versions
 from tocsin.runners.live.watch import Watcher
 
@@ -96,8 +97,11 @@ class Live:
         scores = folder.scores if settings.keep_scores else None
         if scores is not None:
             scores.mkdir(mode=0o700, exist_ok=True)
+        tables = None
+        if settings.tables.publish:
+            tables = LiveTables(folder.windows, folder.tables, settings.tables.keep_days, self.trouble)
         self._sink = Sink(
-            None if settings.shadow else settings.log, letters, scores, trouble=self.trouble, done=self._done,
+            None if settings.shadow else settings.log, letters, scores, trouble=self.trouble, done=self._done, tables=tables,
             wake=outputs.wake if outputs else _nothing, give_up=self._give_up,
         )  # fmt: skip
         self._saved_number, self._saved_at = 0, time.monotonic()
