@@ -57,7 +57,14 @@ def where(server: Server, request: pytest.FixtureRequest) -> str:
 
 def awkward(at: str) -> list[dict[str, Any]]:
     """Findings about entities that a database may not like."""
-    users = ["nul\x00l", "", "x" * 1_000_000, "\U0001f600" * 700, "\udc80".encode("utf-8", "replace").decode(), "'; DROP TABLE alert; --"]
+    users = [
+        "nul\x00l",
+        "",
+        "x" * 1_000_000,
+        "\U0001f600" * 700,
+        "\udc80".encode("utf-8", "replace").decode(),
+        "'; DROP TABLE alert; --",
+    ]
     about = {"timestamp": at, "kind": "mail", "nr_recipients": 29, "size": 1}
     return [about | {"event_id": f"awkward{n}", "user_id": user} for n, user in enumerate(users)]
 
@@ -77,7 +84,9 @@ def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_find
         try:
             append(path, events[1_000:])
             status = running.until(lambda s: any("the alert log" in t["what"] for t in s["trouble"]), "telling trouble")
-            shown = running.until(lambda s: s["at"] > status["at"] and s["sources"][0]["behind"], "showing how far behind it is")
+            shown = running.until(
+                lambda s: s["at"] > status["at"] and s["sources"][0]["behind"], "showing how far behind it is"
+            )
             assert shown["events"]["read"] < len(events)
             assert peak_bytes(running.process.pid) - before < 100 << 20
         finally:

@@ -134,7 +134,9 @@ def test_rules_that_change_break_and_are_mended_while_the_engine_runs_and_is_kil
         running.kill()  # perhaps before it saw that, perhaps after
     append(path, parts[4])
     with engine(tmp_path, asked) as again:
-        again.until(lambda s: running_version(s) == fourth and not s["sources"][0]["behind"] and s["events"]["read"], "going on")
+        again.until(
+            lambda s: running_version(s) == fourth and not s["sources"][0]["behind"] and s["events"]["read"], "going on"
+        )
         again.kill()
     with engine(tmp_path, asked, "--finish") as last:
         assert last.wait() == 0, last.tail()
