@@ -28,7 +28,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _of("findings-are-not-compared", RESULTS, "if expected.findings.equals(got.findings, null_equal=True):", "if expected.findings.height == got.findings.height:",
         "findings_that_differ_are_told_where_all_scores_agree"),
     _of("peaks-of-suppressed-findings-count", RESULTS, 'pl.when(pl.col("suppressed_by").is_null()).then("peak_score")', 'pl.col("peak_score")', _PEAK),
-    _of("the-first-peak-is-the-peak", LIVE, "how=\"inner\").sort(farthest)", "how=\"inner\").sort(farthest, descending=True)", _PEAK),
+    _of("the-first-peak-is-the-peak", LIVE, 'how="inner").sort(farthest)', 'how="inner").sort(farthest, descending=True)', _PEAK),
     _of("a-run-that-failed-passes", RESULTS, "        self._differs(name, why)", "        pass", _FAILS),
     _of("what-was-said-is-swallowed", PROCESS, "told = [words for line in lines if (words := _of_line(line.strip()))]", "told: list[str] = []", _FAILS),
     _of("any-exit-is-a-good-one", PROCESS, "            if self._process.poll() is not None:\n                if done():\n                    return\n", "            if self._process.poll() is not None:\n                return\n                if done():\n                    return\n", _FAILS),
@@ -38,6 +38,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     _of("times-in-milliseconds", LIVE, 'pl.col(name).dt.epoch("us") for', 'pl.col(name).dt.epoch("ms") * 1000 for', _BITS),
     _of("any-version-of-a-rule-will-do", LIVE, "if (d.id, d.version) not in there)", "if d.id not in {i for i, _ in there})", _FILES),
     _of("any-reference-will-do", LIVE, "if (refs or References()).digest != ", "if refs is None and References().digest != ", _FILES),
-    _of("the-key-is-its-own", LIVE, '        (self._state.path / "key").write_bytes(self._driver.engine.key)\n', '        self._state.key()\n', "the_settings_are_those_of_the_replay"),
+    _of("the-key-is-its-own", LIVE, '        (self._state.path / "key").write_bytes(self._driver.engine.key)\n', "        self._state.key()\n", "the_settings_are_those_of_the_replay"),
     _of("another-lateness", LIVE, '"lateness": f"{engine.lateness}us"', '"lateness": f"{engine.lateness}ms"', "the_settings_are_those_of_the_replay"),
 )

@@ -173,9 +173,11 @@ class Meters:
         with self._lock:
             self._dead_letters = waiting
 
-    def output(self, name: str, *, behind: int, delivered: int, failed: int, last_error: str | None = None) -> None:
-        """Say how an output does: findings it has not taken yet, totals, and the error it is in (None: in none)."""
-        told = {"name": name, "behind": behind, "delivered": delivered, "failed": failed}
+    def output(
+        self, name: str, *, behind: int, delivered: int, failed: int, refused: int = 0, last_error: str | None = None
+    ) -> None:
+        """Say how an output does: alerts it has not taken yet, totals, and the error it is in (None: in none)."""
+        told = {"name": name, "behind": behind, "delivered": delivered, "failed": failed, "refused": refused}
         with self._lock:
             self._outputs[name] = told | {"last_error": _cut(last_error) or None}
 
