@@ -25,7 +25,8 @@ import tocsin as tc
 from tests.conftest import CHECKOUT
 from tests.live_fixtures import as_lines, mails
 from tocsin.alerts import Alerts
-from tocsin.engine import End, Engine as Fold
+from tocsin.engine import End
+from tocsin.engine import Engine as Fold
 from tocsin.engine.replay import Backtest, _all_findings, _all_scores
 from tocsin.runners.live.deadletters import DeadLetters, Kept
 

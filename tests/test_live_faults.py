@@ -125,11 +125,11 @@ def test_a_second_engine_is_refused_while_the_first_is_only_paused_and_the_first
         first.until(lambda s: s["events"]["read"] >= 500, "reading")
         os.kill(first.process.pid, signal.SIGSTOP)
         append(path, events[1_500:])
-        before = sorted((tmp_path / "state" / "batches").glob("*.log"))[-1].read_bytes()
+        before = max((tmp_path / "state" / "batches").glob("*.log")).read_bytes()
         with engine(tmp_path, asked) as second:
             assert second.wait() == UNREADABLE
         assert f"the process {first.process.pid} works with this state folder" in second.words()
-        assert sorted((tmp_path / "state" / "batches").glob("*.log"))[-1].read_bytes() == before
+        assert max((tmp_path / "state" / "batches").glob("*.log")).read_bytes() == before
         os.kill(first.process.pid, signal.SIGCONT)
         first.until(lambda s: s["events"]["read"] == len(events), "going on")
         first.stop()

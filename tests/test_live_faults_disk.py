@@ -126,7 +126,7 @@ def test_without_any_snapshot_all_is_done_again_as_long_as_the_log_has_all(folde
 
 
 def test_a_damaged_batch_log_is_refused_with_its_file_and_line_and_what_to_do(folder: Path):
-    log = sorted((folder / "state" / "batches").glob("*.log"))[-1]
+    log = max((folder / "state" / "batches").glob("*.log"))
     lines = log.read_bytes().splitlines(keepends=True)
     lines[4] = lines[4].replace(b'"n":5', b'"n":6')
     log.write_bytes(b"".join(lines))

@@ -135,7 +135,7 @@ WINDOW = (
           "a_minimum_starts_from_the_first_value_and_not_from_zero"),
     _hand("distinct.forgets-the-window", WINDOWS, "a = h1 ^ mix(d)", "a = h1",
           "a_value_counts_again_on_another_day_and_once_on_the_same"),
-    _hand("population.without-order", WINDOWS, "    return np.sort(values[:n])", "    return values[:n]",
+    _hand("population.without-order", "src/tocsin/kernels/populations.py", "    return np.sort(values[:n])", "    return values[:n]",
           "a_populations_mean_is_the_same_to_the_last_bit_in_whatever_order_users_came"),
 )
 STREAM = (

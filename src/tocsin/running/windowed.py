@@ -14,6 +14,7 @@ import numpy as np
 
 from tocsin.hashing import ORIGIN, make_room, new_table
 from tocsin.kernels import windows as k
+from tocsin.kernels.populations import population_baselines, population_values
 from tocsin.kernels.statistics import CODES, NONE, QUANTILE, summarise
 from tocsin.measures import Distinct
 from tocsin.running.state import Arrays, Saved, grow, lanes, operation
@@ -257,10 +258,10 @@ class WindowState(Saved):
 
     def _population(self, closed: Any, d: int, fit: Population) -> Any:
         if fit.of is None:
-            return k.population_values(closed, self.op, self.scale, self.acc)
+            return population_values(closed, self.op, self.scale, self.acc)
         codes, quantiles = (np.array(x) for x in codes_of(fit.of, self.width))
         span = np.array(span_of(fit.of), np.int64)
-        return k.population_baselines(
+        return population_baselines(
             closed,
             d,
             span,
