@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.oracle_time import to_us
 from tests.parity import KEY, batches, control, detection, detection_id, run
 from tests.strategies import SCHEMA, SKEW_US, Case, cases
+from tocsin.detection import ref_name
 from tocsin.engine import Engine
 from tocsin.engine.batchfit import History, KeptMeasure, fit_tables, history, kept_measures
 from tocsin.engine.kept import CLOSED, CORRECTIONS
@@ -120,12 +122,11 @@ def compared_with_tables(case: Case, told: Told) -> int:
     for measure in measures.values():
         for event in told.trace.to_dicts():
             record = entities[event["event_id"]]
-            t = np.array([told_time(record)], np.int64)
+            t = np.array([to_us(record["timestamp"])], np.int64)
             window = int(measure.calendar.number(t)[0])
             for asked in measure.asked:
                 spec = names[asked.detection]
-                prefix = f"{asked.detection}@ref." + (f"{asked.name}." if asked.name else "")
-                got = {c: event.get(prefix + c) for c in asked.fit.columns}
+                got = {c: event[asked.detection + ref_name(asked.name, c)] for c in asked.fit.columns}
                 if event.get(f"{asked.detection}@value") is None and not any(v is not None for v in got.values()):
                     continue
                 where = (measure.key, window)
@@ -138,12 +139,6 @@ def compared_with_tables(case: Case, told: Told) -> int:
                 assert got == {c: want[c] for c in got}, (spec, window, event["event_id"])
                 n += 1
     return n
-
-
-def told_time(record: dict[str, Any]) -> int:
-    from tests.oracle_time import to_us
-
-    return to_us(record["timestamp"])
 
 
 @PROFILE

@@ -50,7 +50,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     _any("the-window-of-the-last-event-is-forgotten", KERNEL, "total = most = acc[s, 0]", "total = most = np.int64(0)"),
     _any("windows-before-the-last-event-are-forgotten", KERNEL, "start, stop = d - n, min(last, d)", "start, stop = d - n + 1, min(last, d)"),
     _any("a-late-event-is-not-heard", WINDOWS, "heard[s] = max(heard[s], d)", "heard[s] = heard[s]"),
-    _any("who-stands-later-is-not-of-the-population", WINDOWS, "d > (heard[s] if heard.size else win[s]):", "d > win[s]:"),
     _any("the-next-window-has-not-begun", RUNNING, "self.pending[self.pending[:, 2] == d + 1]", "self.pending[self.pending[:, 2] == d]"),
     _any("events-come-before-the-close", RUNNING, "        self.close_through(d - 1)\n", "        self.close_through(d - 2)\n"),
     _in("what-closed-is-forgotten-by-a-restart", RUNNING, '(*WindowState.kept, "heard", "closed")', '(*WindowState.kept, "heard")',

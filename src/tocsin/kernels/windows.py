@@ -319,13 +319,13 @@ def run_late(
         s, d = slot[i], window[i]
         if first[s] == NEVER or d < first[s]:
             first[s] = d
-        if touched.size and d == touched_window and d > (heard[s] if heard.size else win[s]):
-            touched[n_touched] = s
-            n_touched += 1
         if heard.size:
             heard[s] = max(heard[s], d)
         if win[s] == NEVER or d > win[s]:
             advance(s, d, win, acc, ring, fired)
+            if touched.size and d == touched_window:
+                touched[n_touched] = s
+                n_touched += 1
         elif d < win[s] - size:
             too_old += 1
             if op == DISTINCT:
