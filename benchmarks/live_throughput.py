@@ -72,7 +72,9 @@ class Files:
     def _write(self, path: Path, first: int, rows: int) -> None:
         unfinished = path.with_suffix(".part")
         if path.suffix == ".parquet":
-            pl.scan_parquet(self.data.events).slice(first, rows).sink_parquet(unfinished, row_group_size=SOAK_BATCH * 10)
+            pl.scan_parquet(self.data.events).slice(first, rows).sink_parquet(
+                unfinished, row_group_size=SOAK_BATCH * 10
+            )
         else:
             with unfinished.open("wb") as file:
                 for start in range(first, first + rows, WRITE_ROWS):
@@ -125,7 +127,9 @@ class Bench:
         file, warm = self.files.path(self.source, part), self.files.path(self.source, None)
         for old in self._input.iterdir():
             old.unlink()
-        os.link(warm, self._input / {"Parquet": "1.parquet", "JSONL": "mail.jsonl.1" if part else "mail.jsonl"}[self.source])
+        os.link(
+            warm, self._input / {"Parquet": "1.parquet", "JSONL": "mail.jsonl.1" if part else "mail.jsonl"}[self.source]
+        )
         if part:
             os.link(file, self._input / {"Parquet": "2.parquet", "JSONL": "mail.jsonl"}[self.source])
 
@@ -140,7 +144,12 @@ def _soaked(ran: Ran, at: tuple[int, ...]) -> dict[str, Any]:
     kept = {k: measured[k] for k in ("events_per_second", "p50_ms", "p99_ms", "findings", "cpu_seconds", "load")}
     memory = ran.resident([n for n in at if n <= events * 1.05])
     snapshots = [[kind, size, round(seconds, 3)] for _, kind, size, seconds in ran.notes["snapshots"]]
-    return kept | {"events": events, "resident_mb": memory, "ids": ran.notes["status"]["state"]["ids"], "snapshots": snapshots}
+    return kept | {
+        "events": events,
+        "resident_mb": memory,
+        "ids": ran.notes["status"]["state"]["ids"],
+        "snapshots": snapshots,
+    }
 
 
 def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, Any]:
@@ -152,7 +161,10 @@ def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, A
     for bench in _benches(files, folder):
         key = f"{bench.rules}, {bench.source}"
         found["soak"][key] = soak = _soaked(bench.warm(), at)
-        print(f"  soak {key}: {soak['events_per_second']:,.0f} events/s, {soak['resident_mb']['most']:,.0f} MB", flush=True)
+        print(
+            f"  soak {key}: {soak['events_per_second']:,.0f} events/s, {soak['resident_mb']['most']:,.0f} MB",
+            flush=True,
+        )
         for part in parts:
             measured = [bench.measure(part) for _ in range(runs)]
             found["throughput"][f"{key}, {part.batch}"] = one = medians(measured) | {"batch": part.batch}
@@ -162,7 +174,9 @@ def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, A
             )  # fmt: skip
         bench.clean()
     bench = Bench(files, folder, "all shipped rules", "Parquet")
-    found["soak"][f"all shipped rules, Parquet, ids kept {SHORT_HORIZON}"] = _soaked(bench.warm(dedup_horizon=SHORT_HORIZON), at)
+    found["soak"][f"all shipped rules, Parquet, ids kept {SHORT_HORIZON}"] = _soaked(
+        bench.warm(dedup_horizon=SHORT_HORIZON), at
+    )
     bench.clean()
     return found
 

@@ -10,6 +10,7 @@ import resource
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,6 @@ from tests.live_process import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 UNREADABLE = 3
 EVENTS = 3_950  # with those that come twice more than 4,000
@@ -233,7 +233,7 @@ def test_a_state_folder_that_cannot_be_written_is_refused_by_name_with_what_to_t
 
 def peak_bytes(pid: int) -> int:
     """The most memory that a process ever had."""
-    with open(f"/proc/{pid}/status") as file:
+    with Path(f"/proc/{pid}/status").open() as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
 
 
