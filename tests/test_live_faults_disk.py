@@ -52,7 +52,13 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-DAMAGES = [(cut, "parts.arrow"), (empty, "parts.arrow"), (flip, "parts.arrow"), (flip, "manifest.json"), (os.unlink, "manifest.json")]
+DAMAGES = [
+    (cut, "parts.arrow"),
+    (empty, "parts.arrow"),
+    (flip, "parts.arrow"),
+    (flip, "manifest.json"),
+    (os.unlink, "manifest.json"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from log_fixtures import Server
 
 from tests.live_process import (
     append,
@@ -27,21 +26,12 @@ from tests.test_live_faults_disk import peak_bytes
 from tocsin.alerts import Alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from log_fixtures import Server
+
 pytest_plugins = ["log_fixtures", "output_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    made = Server()
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
-        made.remove()
 
 
 @pytest.fixture
@@ -57,7 +47,14 @@ def where(server: Server, request: pytest.FixtureRequest) -> str:
 
 def awkward(at: str) -> list[dict[str, Any]]:
     """Findings about entities that a database may not like."""
-    users = ["nul\x00l", "", "x" * 1_000_000, "\U0001f600" * 700, "\udc80".encode("utf-8", "replace").decode(), "'; DROP TABLE alert; --"]
+    users = [
+        "nul\x00l",
+        "",
+        "x" * 1_000_000,
+        "\U0001f600" * 700,
+        "\udc80".encode("utf-8", "replace").decode(),
+        "'; DROP TABLE alert; --",
+    ]
     about = {"timestamp": at, "kind": "mail", "nr_recipients": 29, "size": 1}
     return [about | {"event_id": f"awkward{n}", "user_id": user} for n, user in enumerate(users)]
 
@@ -77,16 +74,19 @@ def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_find
         try:
             append(path, events[1_000:])
             status = running.until(lambda s: any("the alert log" in t["what"] for t in s["trouble"]), "telling trouble")
-            shown = running.until(lambda s: s["at"] > status["at"] and s["sources"][0]["behind"], "showing how far behind it is")
+            shown = running.until(
+                lambda s: s["at"] > status["at"] and s["sources"][0]["behind"], "showing how far behind it is"
+            )
             assert shown["events"]["read"] < len(events)
             assert peak_bytes(running.process.pid) - before < 100 << 20
         finally:
             server.start()
         running.until(lambda s: s["events"]["read"] == len(events), "writing all")
+        back_at = running.status()["at"]
         server.stop()
         try:
             append(path, [events[-1] | {"event_id": "last", "nr_recipients": 29}])
-            running.until_log(lambda e: e["event"] == "trouble" and e["ts"] > shown["at"], "telling trouble again")
+            running.until(lambda s: s["trouble"][-1]["at"] > back_at, "telling trouble again")
             stop_in_time(running)
         finally:
             server.start()
