@@ -81,8 +81,9 @@ bench-quick: $(READY) ## the same on 200,000 events, in about two minutes; write
 mutants: $(READY) ## break the code in named ways; each break must fail its named test
 	@$(PY) -m tools.mutants
 
-soak: $(READY) ## property tests with 50 times the examples, about an hour
+soak: $(READY) postgres kafka ## property tests with 50 times the examples, and engines killed 100 times over a million events: hours
 	@HYPOTHESIS_PROFILE=soak $(PY) -m pytest -q --timeout 0 -o faulthandler_timeout=0 tests/test_parity.py
+	@TOCSIN_SOAK=1 $(PY) -m pytest -q -rP --timeout 0 -o faulthandler_timeout=0 tests/test_live_faults*.py
 
 clean: ## remove what was built, installed and cached here
 	@rm -rf .venv $(BOOT) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -71,7 +71,7 @@ class Engine:
         self._log = self.said.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "run", *arguments], cwd=folder, stdin=stdin or subprocess.DEVNULL, stdout=self._log,
-            stderr=self._log, start_new_session=True, env=os.environ | CACHED | {"NO_COLOR": "1"} | dict(env or {}), **popen,
+            stderr=self._log, start_new_session=True, env=os.environ | CACHED | {"NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"} | dict(env or {}), **popen,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Engine:
 
     def tail(self) -> str:
         """The end of what it said."""
-        return self.said.read_text("utf-8", "replace")[-3000:]
+        return self.said.read_text("utf-8", "replace")[-6000:]
 
     def words(self) -> str:
         """All it said, as one line."""
@@ -137,7 +137,11 @@ class Engine:
         """SIGTERM; return how many seconds it took to end cleanly."""
         began = time.monotonic()
         self.process.terminate()
-        code = self.process.wait(DEADLINE_SECONDS)
+        try:
+            code = self.process.wait(DEADLINE_SECONDS / 2)
+        except subprocess.TimeoutExpired:
+            os.kill(self.process.pid, signal.SIGABRT)  # it says where its threads are
+            code = self.process.wait()
         self._log.close()
         assert code == 0, f"it ended with {code}: {self.tail()}"
         return time.monotonic() - began
@@ -256,6 +260,8 @@ def assert_same(
     with Alerts(log if "://" in log else folder / log) as opened:
         found = opened.history().findings.filter(counted).sort("finding_id")
     wanted = past.findings.filter(counted).sort("finding_id")
+    wanted = wanted.with_columns(pl.col("entity").str.replace_all("\x00", "\ufffd", literal=True))  # as PostgreSQL must
+    found = found.with_columns(pl.col("entity").str.replace_all("\x00", "\ufffd", literal=True))
     shared = [c for c in wanted.columns if c in found.columns and c != "peak_score"]
     assert_frame_equal(found.select(shared), wanted.select(shared), check_dtypes=False)
     assert found["finding_id"].is_unique().all()

@@ -83,6 +83,18 @@ def postgres() -> Iterator[str]:
         server.remove()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server that a test may stop, if it starts it again."""
+    made = Server()
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        made.remove()
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres", "psycopg"))])
 def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Returns the place of a new log each time it is called: a file, or a schema of its own in PostgreSQL."""

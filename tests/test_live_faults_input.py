@@ -5,6 +5,7 @@ Layer: tests.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,8 @@ POISON = [
     b'{"event_id": "odd", "timestamp": "yesterday", "kind": "mail", "user_id": "eve"}',
 ]
 ODD = [
-    (
-        b'{"event_id": "nul", "subject": "a\\u0000b", "user_id": "e\\u0000ve", "timestamp": "2025-03-05T00:00:00Z", "kind": "mail", '
-        b'"nr_recipients": 29, "size": 1}'
-    ),
+    b'{"event_id": "nul", "subject": "a\\u0000b", "user_id": "e\\u0000ve", "timestamp": "2025-03-05T00:00:00Z", "kind": "mail", '
+    b'"nr_recipients": 29, "size": 1}',
     b'{"event_id": "twice", "size": 7, ' + GOOD + b"}",
     b'{"event_id": "huge", "more": 1' + b"0" * 400 + b", " + GOOD + b"}",
     b'{"event_id": "typed", "attachments": 5, ' + GOOD + b"}",
@@ -218,7 +216,7 @@ def test_what_came_by_a_pipe_is_kept_over_a_kill(tmp_path: Path):
         running.process.stdin.write(b'{"event_id": "torn by the kill')
         running.process.stdin.flush()
         running.kill()
-        with suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):
             running.process.stdin.close()
     rest = write_log(tmp_path / "rest.jsonl", events[800:])
     with rest.open("rb") as stdin, engine(tmp_path, asked, "--finish", stdin=stdin) as last:

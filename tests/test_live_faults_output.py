@@ -10,7 +10,6 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from log_fixtures import Server
 
 from tests.live_process import (
     append,
@@ -27,21 +26,12 @@ from tests.test_live_faults_disk import peak_bytes
 from tocsin.alerts import Alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from log_fixtures import Server
+
 pytest_plugins = ["log_fixtures", "output_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    made = Server()
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
-        made.remove()
 
 
 @pytest.fixture
@@ -92,10 +82,11 @@ def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_find
         finally:
             server.start()
         running.until(lambda s: s["events"]["read"] == len(events), "writing all")
+        back_at = running.status()["at"]
         server.stop()
         try:
             append(path, [events[-1] | {"event_id": "last", "nr_recipients": 29}])
-            running.until_log(lambda e: e["event"] == "trouble" and e["ts"] > shown["at"], "telling trouble again")
+            running.until(lambda s: s["trouble"][-1]["at"] > back_at, "telling trouble again")
             stop_in_time(running)
         finally:
             server.start()
