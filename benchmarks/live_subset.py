@@ -181,7 +181,10 @@ def install() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the rivals' versions."""
-    code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('pyspark', 'bytewax') if n in {d.name for d in m.distributions()}}))"
+    code = (
+        "import importlib.metadata as m, json; there = {d.name for d in m.distributions()};"
+        " print(json.dumps({n: m.version(n) for n in ('pyspark', 'bytewax') if n in there}))"
+    )
     return dict(
         json.loads(subprocess.run([str(_python()), "-c", code], capture_output=True, text=True, check=True).stdout)
     )

@@ -61,6 +61,9 @@ DETECTIONS = (
 """A few rules, one of each tier that needs no list: an engine that has only these starts quickly."""
 
 
+PLAIN = {"NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"}
+
+
 class Engine:
     """One `tocsin run` in its own process. What it says goes to a file, so that it never waits for us."""
 
@@ -71,7 +74,7 @@ class Engine:
         self._log = self.said.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "run", *arguments], cwd=folder, stdin=stdin or subprocess.DEVNULL, stdout=self._log,
-            stderr=self._log, start_new_session=True, env=os.environ | CACHED | {"NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"} | dict(env or {}), **popen,
+            stderr=self._log, start_new_session=True, env=os.environ | CACHED | PLAIN | dict(env or {}), **popen,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
