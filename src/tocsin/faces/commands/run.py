@@ -205,11 +205,11 @@ def _open_door(settings: "Settings", engine: "Engine") -> "Door | None":
 
 
 def _stop_on_signals(live: "Live") -> Callable[[], None]:
-    """Let SIGTERM and Ctrl-C end the run cleanly, a second one at once; return what puts the signals back."""
+    """Let SIGTERM and Ctrl-C end the run cleanly, a second Ctrl-C at once; return what puts the signals back."""
     asked = threading.Event()
 
     def stop(number: int, _frame: object) -> None:
-        if asked.is_set():
+        if asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt(signal.Signals(number).name)
         asked.set()
         live.stop()

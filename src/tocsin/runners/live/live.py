@@ -169,6 +169,8 @@ class Live:
     def _recover(self) -> None:
         """Load the newest valid snapshot and do again what the batch log says came after it."""
         self._meters.mode("recovering")
+        with contextlib.suppress(OSError):
+            self.write_status()  # so that it can be seen that something is under way
         self._resume()
         self._sink.start(self._machine.number)
         began, came_from = time.monotonic(), self._machine.number
