@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import shutil
 import socket
 import sqlite3
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 EVENTS_A_SECOND, TICK_SECONDS = 2_000, 0.01
 PROBE_EVERY = 40
+FIRST_SECOND = 10_000  # numbers of events that the first second does not reach
 USERS = 2_000
 LOOK_SECONDS = 0.001
+SENDERS = 4
 DETECTION = "mail.exe-many-recipients"
 
 
@@ -110,10 +113,10 @@ def _probes(line: bytes) -> list[str]:
     return [line[at : at + len("probe-00000000")].decode()]
 
 
-def _send_all(send: Callable[[list[dict[str, Any]]], None], seconds: float) -> dict[str, float]:
+def _send_all(send: Callable[[list[dict[str, Any]]], None], seconds: float, first: int) -> dict[str, float]:
     """Send events at their pace; return when each probe was handed over."""
     sent: dict[str, float] = {}
-    began, number, each = time.monotonic(), 0, int(EVENTS_A_SECOND * TICK_SECONDS)
+    began, number, each = time.monotonic(), first, int(EVENTS_A_SECOND * TICK_SECONDS)
     for tick in range(int(seconds / TICK_SECONDS)):
         time.sleep(max(0.0, began + tick * TICK_SECONDS - time.monotonic()))
         stamp = datetime.now(UTC).isoformat()
@@ -142,18 +145,23 @@ def _to_file(path: Path) -> Callable[[list[dict[str, Any]]], None]:
 
 
 def _to_door(port: int) -> Callable[[list[dict[str, Any]]], None]:
-    door = http.client.HTTPConnection("127.0.0.1", port)
-    door.connect()
-    door.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Return what pushes events over several connections, as several senders would: none waits for another's answer."""
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def send(events: list[dict[str, Any]]) -> None:
-        door.request("POST", "/events", _lines(events), {"Content-Type": "application/x-ndjson"})
-        answer = door.getresponse()
-        body = answer.read()
-        if answer.status >= 300:
-            raise RuntimeError(f"the door answered {answer.status}: {body[:300]!r}")
+    def push() -> None:
+        door = http.client.HTTPConnection("127.0.0.1", port)
+        door.connect()
+        door.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            door.request("POST", "/events", waiting.get(), {"Content-Type": "application/x-ndjson"})
+            answer = door.getresponse()
+            body = answer.read()
+            if answer.status >= 300:
+                raise RuntimeError(f"the door answered {answer.status}: {body[:300]!r}")
 
-    return send
+    for _ in range(SENDERS):
+        threading.Thread(target=push, daemon=True).start()
+    return lambda events: waiting.put(_lines(events))
 
 
 def _lines(events: list[dict[str, Any]]) -> bytes:
@@ -180,13 +188,12 @@ def measure(how: str, folder: Path, references: dict[str, Path], seconds: float,
     try:
         process.until("live")
         send = _to_file(folder / "mail.jsonl") if how == "file" else _to_door(port)
-        _send_all(send, 1.0)  # the log is made with the first alert
+        _send_all(send, 1.0, first=0)  # the log is made with the first alert
         time.sleep(2)
         with closing(sqlite3.connect(folder / "soc.db")) as log:
             assert log.execute("SELECT count(*) FROM alert").fetchone()[0], "the first second raised no alert"
         watch = Watch(folder / "soc.db", folder / "alerts.jsonl")
-        shifted = lambda events: send([e | {"event_id": "b" + e["event_id"], "user_id": _renamed(e["user_id"])} for e in events])  # noqa: E731
-        sent = {_renamed(user): at for user, at in _send_all(shifted, run_in + seconds).items()}
+        sent = _send_all(send, run_in + seconds, first=FIRST_SECOND)
         time.sleep(3)
         watch.end()
     finally:
@@ -201,11 +208,6 @@ def measure(how: str, folder: Path, references: dict[str, Path], seconds: float,
         result |= {f"{name} p{p}_ms": float(np.percentile(delays, p)) for p in (50, 95, 99)} if len(delays) else {}
     batches = ran.batches()[0]
     return result | {"events_a_batch": float(np.median(batches[:, 1])), "load": os.getloadavg()[0]}
-
-
-def _renamed(user: str) -> str:
-    """Give a probe a name that the first second did not use."""
-    return f"probe-{int(user.removeprefix('probe-')) + 50_000_000:08}" if user.startswith("probe-") else user
 
 
 def run(size: Organisation, folder: Path, quick: bool) -> dict[str, Any]:

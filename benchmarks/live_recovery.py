@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,8 +64,7 @@ def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, A
     state = made.notes["status"]["state"]
     found: list[dict[str, Any]] = []
     for _ in range(runs):
-        clean = run_engine(settings(warm), warm)
-        found.append({"after a clean stop": _said(clean)})
+        found.append({"after a clean stop": _said(run_engine(settings(warm), warm))})
     _write(source, "c", rng.permutation(entities)[: 2 * again], START_US + DAY_US * 3 // 2, first)
     for one in found:
         copy = here / "copy"
@@ -83,4 +81,4 @@ def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, A
 
 
 def _said(ran: Any) -> dict[str, float]:
-    return {"seconds": ran.recovery_seconds, "of these before the state": ran.recovery_seconds - ran.to_recover_seconds, "at": time.monotonic()}
+    return {"seconds": ran.recovery_seconds, "of these before the state": ran.recovery_seconds - ran.to_recover_seconds}
