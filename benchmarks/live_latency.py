@@ -75,7 +75,9 @@ class Watch:
             (changed,) = log.execute("PRAGMA data_version").fetchone()
             if changed == seen[1]:
                 return
-            rows = log.execute("SELECT seq, entity FROM alert WHERE seq > ? AND rule_id = ?", (seen[0], DETECTION)).fetchall()
+            rows = log.execute(
+                "SELECT seq, entity FROM alert WHERE seq > ? AND rule_id = ?", (seen[0], DETECTION)
+            ).fetchall()
             now = time.monotonic()
             for seq, entity in rows:
                 seen[0] = max(seen[0], seq)
@@ -169,7 +171,10 @@ def _lines(events: list[dict[str, Any]]) -> bytes:
 
 
 def _settings(how: str, folder: Path, references: dict[str, Path], port: int) -> Settings:
-    source = {"file": {"kind": "file", "name": "mail", "path": str(folder / "mail.jsonl")}, "http": {"kind": "http", "name": "mail"}}
+    source = {
+        "file": {"kind": "file", "name": "mail", "path": str(folder / "mail.jsonl")},
+        "http": {"kind": "http", "name": "mail"},
+    }
     settings = settings_of(
         folder, source[how], http={"listen": f"127.0.0.1:{port}"} if how == "http" else {},
         references={"geo": str(references["geo"]), "networks": str(references["networks"]), "threats": [str(references["threats"])]},

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 ENTITIES, AGAIN = 1_000_000, 100_000
 QUICK_ENTITIES, QUICK_AGAIN = 20_000, 20_000
 CHUNK = 250_000
-LOOKED_UP = ("src_prefix", "src_latitude", "src_longitude", "src_country", "src_city", "src_network", "src_listed", "dst_listed")
+LOOKED_UP = (
+    "src_prefix",
+    "src_latitude",
+    "src_longitude",
+    "src_country",
+    "src_city",
+    "src_network",
+    "src_listed",
+    "dst_listed",
+)
 
 
 def _write(folder: Path, name: str, users: np.ndarray, at_us: int, first: int) -> int:
@@ -37,7 +46,9 @@ def _write(folder: Path, name: str, users: np.ndarray, at_us: int, first: int) -
     for n, start in enumerate(range(0, len(users), CHUNK)):
         who = users[start : start + CHUNK]
         made_events(who, at_us + start * step_us, first, step_us).drop(LOOKED_UP).with_columns(
-            src_ip=pl.format("240.{}.{}.{}", pl.Series(who // 65_536), pl.Series(who // 256 % 256), pl.Series(who % 256))
+            src_ip=pl.format(
+                "240.{}.{}.{}", pl.Series(who // 65_536), pl.Series(who // 256 % 256), pl.Series(who % 256)
+            )
         ).write_parquet(folder / f"{name}-{n}.parquet")
         first += len(who)
     return first
@@ -74,7 +85,12 @@ def run(size: Organisation, folder: Path, runs: int, quick: bool) -> dict[str, A
         one[f"after kill -9, {again:,} events to do again"] = _said(run_engine(settings(copy), copy))
     snapshot_bytes = sum(p.stat().st_size for p in (warm / "state" / "snapshots").rglob("*") if p.is_file())
     shutil.rmtree(here)
-    kept = {"entities": state["entities"], "ids": state["ids"], "state_mb": state["bytes"] / 1e6, "snapshots_mb": snapshot_bytes / 1e6}
+    kept = {
+        "entities": state["entities"],
+        "ids": state["ids"],
+        "state_mb": state["bytes"] / 1e6,
+        "snapshots_mb": snapshot_bytes / 1e6,
+    }
     result = kept | {"load": os.getloadavg()[0], "runs": runs, "ways": medians(found)}
     print(f"  recovery: {result}", flush=True)
     return result

@@ -60,7 +60,9 @@ class Noting(meters.Meters):
         """Return the status; the last one, of a run that has stopped, goes with the notes into their file."""
         told = super().status(at)
         if told["mode"] == "stopped":
-            notes = self._notes | {"status": {k: told[k] for k in ("events", "findings", "skipped", "state", "trouble")}}
+            notes = self._notes | {
+                "status": {k: told[k] for k in ("events", "findings", "skipped", "state", "trouble")}
+            }
             Path(os.environ[NOTES]).write_text(json.dumps(notes), encoding="utf-8")
         return told
 

@@ -50,7 +50,7 @@ FIRST_DAY = START_US // US_PER_DAY + 1
 TIMES = 3
 Answers = dict[str, set[Any]]
 
-RULES = '''from pathlib import Path
+RULES = """from pathlib import Path
 import polars as pl
 import tocsin as tc
 
@@ -67,7 +67,7 @@ DETECTIONS = (
         measure=tc.Count(per="1d"), against=BASELINE, score=tc.value / tc.ref.mean, when=tc.score > {times},
     ),
 )
-'''
+"""
 
 
 def prepared(size: Size, folder: Path) -> tuple[Path, int]:
@@ -106,7 +106,9 @@ def batch_answer(target: Path) -> Answers:
     exe = pl.col("attachments").list.eval(pl.element().str.to_lowercase().str.ends_with(".exe")).list.any()
     stateless = mails.filter((pl.col("nr_recipients") > 10) & exe).select("event_id").collect()
     day = (pl.col("timestamp").dt.epoch("us") // US_PER_DAY).alias("day")
-    counted = mails.group_by("user_id", day).agg(n=pl.len()).join(pl.scan_parquet(target / "baseline.parquet"), on="user_id")
+    counted = (
+        mails.group_by("user_id", day).agg(n=pl.len()).join(pl.scan_parquet(target / "baseline.parquet"), on="user_id")
+    )
     daily = counted.filter(pl.col("n") > TIMES * pl.col("mean")).select("user_id", "day").collect()
     return {"stateless": set(stateless["event_id"]), "daily": set(daily.rows())}
 
@@ -166,7 +168,12 @@ def install() -> dict[str, str]:
         here = [str(_python()), "-c", f"import {module}, {', '.join(BESIDE)}"]
         if subprocess.run(here, capture_output=True, check=False).returncode == 0:
             continue
-        done = subprocess.run([str(_python()), "-m", "pip", "install", "-q", package, *BESIDE], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(_python()), "-m", "pip", "install", "-q", package, *BESIDE],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
             left_out[name] = f"{package} could not be installed: {done.stderr.strip().splitlines()[-1][:200]}"
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
@@ -177,7 +184,9 @@ def install() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the rivals' versions."""
     code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('pyspark', 'bytewax') if n in {d.name for d in m.distributions()}}))"
-    return dict(json.loads(subprocess.run([str(_python()), "-c", code], capture_output=True, text=True, check=True).stdout))
+    return dict(
+        json.loads(subprocess.run([str(_python()), "-c", code], capture_output=True, text=True, check=True).stdout)
+    )
 
 
 def run(size: Size, folder: Path, runs: int) -> dict[str, Any]:
@@ -204,7 +213,12 @@ def run(size: Size, folder: Path, runs: int) -> dict[str, Any]:
 
 
 def _once(
-    contestant: Callable[..., tuple[Measurement, Answers]], target: Path, form: str, folder: Path, run_in: int, expected: Answers
+    contestant: Callable[..., tuple[Measurement, Answers]],
+    target: Path,
+    form: str,
+    folder: Path,
+    run_in: int,
+    expected: Answers,
 ) -> Measurement:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -213,7 +227,9 @@ def _once(
     answer = _counted(answer, target)
     for name, keys in expected.items():
         if answer[name] != keys:
-            raise AssertionError(f"{name}: {len(answer[name] - keys)} keys too many, {len(keys - answer[name])} missing")
+            raise AssertionError(
+                f"{name}: {len(answer[name] - keys)} keys too many, {len(keys - answer[name])} missing"
+            )
     shutil.rmtree(folder)
     return measured
 
@@ -221,4 +237,7 @@ def _once(
 def _counted(answer: Answers, target: Path) -> Answers:
     """Leave out what is of the run-in."""
     run_in = pl.read_parquet(target / "parquet" / "run-in" / "*.parquet", columns=["event_id"])["event_id"]
-    return {"stateless": answer["stateless"] - set(run_in), "daily": {(u, d) for u, d in answer["daily"] if d >= FIRST_DAY}}
+    return {
+        "stateless": answer["stateless"] - set(run_in),
+        "daily": {(u, d) for u, d in answer["daily"] if d >= FIRST_DAY},
+    }

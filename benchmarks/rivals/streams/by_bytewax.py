@@ -130,14 +130,25 @@ def main(how: str, form: str, folder: Path, database: Path) -> dict[str, Any]:
     times: list[float] = []
     flow = Dataflow("subset")
     frames = op.input("read", flow, _Source(form, folder, times))
-    op.output("stateless", op.map("exe", frames, _stateless), _Sink(database, "INSERT OR REPLACE INTO stateless VALUES (?)"))
+    op.output(
+        "stateless", op.map("exe", frames, _stateless), _Sink(database, "INSERT OR REPLACE INTO stateless VALUES (?)")
+    )
     counts = op.flat_map("count", frames, {"events": _single_events, "combined": _partial_counts}[how])
     clock = win.EventClock(ts_getter=lambda value: value[0], wait_for_system_duration=timedelta(hours=1))
     days = win.TumblingWindower(length=timedelta(days=1), align_to=EPOCH)
     windows = win.fold_window(
-        "days", counts, clock, days, builder=int, folder=lambda n, value: n + value[1], merger=int.__add__, ordered=False
+        "days",
+        counts,
+        clock,
+        days,
+        builder=int,
+        folder=lambda n, value: n + value[1],
+        merger=int.__add__,
+        ordered=False,
     )
-    op.output("daily", op.map("above", windows.down, above), _Sink(database, "INSERT OR REPLACE INTO daily VALUES (?, ?, ?)"))
+    op.output(
+        "daily", op.map("above", windows.down, above), _Sink(database, "INSERT OR REPLACE INTO daily VALUES (?, ?, ?)")
+    )
     with tempfile.TemporaryDirectory(dir=database.parent) as recovery:
         init_db_dir(Path(recovery), 1)
         cli_main(flow, recovery_config=RecoveryConfig(recovery), epoch_interval=timedelta(seconds=10))
