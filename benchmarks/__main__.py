@@ -5,7 +5,7 @@ Enters: what to run. Leaves: JSON results and `docs/benchmarks.md`. Layer: none 
     python -m benchmarks all                    everything at full size, about an hour -> docs/benchmarks.md
     python -m benchmarks quick                  everything on small data -> build/bench/results only
     python -m benchmarks analyses --runs 3      one of: analyses, rules, engine, memory, jsonl, lookups, alerts,
-                                                metrics, snapshots
+                                                metrics, snapshots, live
     python -m benchmarks report                 render docs/benchmarks.md from the results that are there
 """
 
@@ -17,13 +17,13 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import alerts, compare, engine_step, jsonl, memory, metrics, report, rules, simulated, snapshots
+from benchmarks import alerts, compare, engine_step, jsonl, live, memory, metrics, report, rules, simulated, snapshots
 from benchmarks import data as made
 from benchmarks.harness import RESULTS, save
 
 JSONL_SIZE = made.Size(events=1_000_000, users=10_000, days=90, ranges=50_000)
 JSONL_QUICK = made.Size(events=50_000, users=400, days=60, ranges=3_000)
-NAMES = ("analyses", "rules", "engine", "memory", "jsonl", "lookups", "alerts", "metrics", "snapshots")
+NAMES = ("analyses", "rules", "engine", "memory", "jsonl", "lookups", "alerts", "metrics", "snapshots", "live")
 
 
 def _lookups(target: Path, runs: int, quick: bool) -> None:
@@ -53,6 +53,8 @@ def run(name: str, folder: Path, target: Path, runs: int, quick: bool) -> None:
         save(name, metrics.run(20_000 if quick else 1_000_000), target)
     elif name == "snapshots":
         save(name, snapshots.run(quick), target)
+    elif name == "live":
+        save(name, live.run(folder, runs, quick), target)
     else:
         _lookups(target, runs, quick)
 

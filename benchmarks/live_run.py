@@ -55,16 +55,16 @@ class Noting(meters.Meters):
         """Note when it began to do what."""
         super().mode(mode)
         self._notes["modes"].append([time.monotonic(), mode])
-        if mode == "stopped":
-            told = self.status(_epoch())
-            self._notes |= {"status": {k: told[k] for k in ("events", "findings", "skipped", "state", "trouble")}}
-            Path(os.environ[NOTES]).write_text(json.dumps(self._notes), encoding="utf-8")
 
-
-def _epoch() -> datetime:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
+    def status(self, at: datetime) -> dict[str, Any]:
+        """Return the status; the last one, of a run that has stopped, goes with the notes into their file."""
+        told = super().status(at)
+        if told["mode"] == "stopped":
+            notes = self._notes | {
+                "status": {k: told[k] for k in ("events", "findings", "skipped", "state", "trouble")}
+            }
+            Path(os.environ[NOTES]).write_text(json.dumps(notes), encoding="utf-8")
+        return told
 
 
 def _resident_bytes() -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from benchmarks.data import START_US, US_PER_DAY, Data, Size
+from benchmarks.data import START_US, US_PER_DAY, Size
 from benchmarks.data import make as make_data
 from benchmarks.harness import medians
 from benchmarks.live_process import run as run_engine
@@ -39,7 +38,13 @@ FULL = Size(events=1_033_000, users=2_000, days=31, ranges=1_000)
 QUICK = Size(events=66_000, users=500, days=11, ranges=1_000)
 FORMATS = ("parquet", "jsonl")
 FILES = 10
-RIVALS = {"Spark": ("by_spark", "pyspark==4.*"), "Bytewax": ("by_bytewax", "bytewax==0.21.*")}
+PACKAGES = {"Spark": ("pyspark", "pyspark==4.*"), "Bytewax": ("bytewax", "bytewax==0.21.*")}
+RIVALS = {
+    "Spark": ("Spark", ["by_spark.py"]),
+    "Bytewax, an item an event": ("Bytewax", ["by_bytewax.py", "events"]),
+    "Bytewax, combined by Polars": ("Bytewax", ["by_bytewax.py", "combined"]),
+}
+"""By name: whose package it is, the script and how it is to run."""
 BESIDE = ("polars", "pyarrow")
 FIRST_DAY = START_US // US_PER_DAY + 1
 TIMES = 3
@@ -130,22 +135,20 @@ def by_tocsin(target: Path, form: str, folder: Path, run_in: int) -> tuple[Measu
     return measured | {"cpu_seconds": found["cpu_seconds"]}, {"stateless": stateless, "daily": days}
 
 
-def by_rival(script: str, target: Path, form: str, folder: Path, _run_in: int) -> tuple[Measurement, Answers]:
+def by_rival(script: list[str], target: Path, form: str, folder: Path, _run_in: int) -> tuple[Measurement, Answers]:
     """Run a rival's script in its environment."""
     database = folder / "found.db"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    path = Path(__file__).parent / "rivals" / "streams" / script[0]
     done = subprocess.run(
-        [str(_python()), str(Path(__file__).parent / "rivals" / "streams" / f"{script}.py"), form, str(target), str(database)],
+        [str(_python()), str(path), *script[1:], form, str(target), str(database)],
         capture_output=True, text=True, check=False, cwd=folder, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     )  # fmt: skip
     if done.returncode != 0:
-        raise RuntimeError(f"{script} failed:\n{done.stderr[-3000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        raise RuntimeError(f"{script[0]} failed:\n{done.stderr[-3000:]}")
     with sqlite3.connect(database) as log:
         stateless = {e for (e,) in log.execute("SELECT event_id FROM stateless")}
         daily = set(log.execute("SELECT user_id, day FROM daily").fetchall())
-    return json.loads(done.stdout.splitlines()[-1]) | {"cpu_seconds": cpu}, {"stateless": stateless, "daily": daily}
+    return json.loads(done.stdout.splitlines()[-1]), {"stateless": stateless, "daily": daily}
 
 
 def _environment() -> Path:
@@ -161,8 +164,7 @@ def install() -> dict[str, str]:
     left_out = {}
     if not _python().exists():
         subprocess.run([sys.executable, "-m", "venv", str(_environment())], check=True)
-    for name, (script, package) in RIVALS.items():
-        module = script.removeprefix("by_").replace("spark", "pyspark")
+    for name, (module, package) in PACKAGES.items():
         here = [str(_python()), "-c", f"import {module}, {', '.join(BESIDE)}"]
         if subprocess.run(here, capture_output=True, check=False).returncode == 0:
             continue
@@ -198,7 +200,7 @@ def run(size: Size, folder: Path, runs: int) -> dict[str, Any]:
     assert all(expected.values()), "an answer of nothing proves nothing"
     left_out = install()
     contestants: dict[str, Callable[..., tuple[Measurement, Answers]]] = {"tocsin": by_tocsin}
-    contestants |= {name: partial(by_rival, script) for name, (script, _) in RIVALS.items() if name not in left_out}
+    contestants |= {name: partial(by_rival, script) for name, (of, script) in RIVALS.items() if of not in left_out}
     measured: dict[str, list[Measurement]] = {}
     for _ in range(runs):
         for form in FORMATS:
@@ -242,6 +244,3 @@ def _counted(answer: Answers, target: Path) -> Answers:
         "stateless": answer["stateless"] - set(run_in),
         "daily": {(u, d) for u, d in answer["daily"] if d >= FIRST_DAY},
     }
-
-
-__all__ = ["Data", "batch_answer", "install", "prepared", "run"]

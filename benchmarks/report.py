@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import analyses as an
+from benchmarks import report_live as live
 from benchmarks.data import FULL
 from benchmarks.harness import RESULTS
 
@@ -89,6 +90,22 @@ GOALS = (
          lambda r: r["alerts"]["seconds"][IMPORT] * 1e6 / r["alerts"]["alerts"], 60, False, "s"),
     Goal("All metrics over a million alerts with four million activities",
          lambda r: r["metrics"]["ours"][TOGETHER][0] * 1e6 / r["metrics"]["alerts"], 5, False, "s"),
+    Goal("Running, six rules, batches of 10,000, 100,000 users, the slower of Parquet and JSONL",
+         lambda r: live.slowest(r, "six rules", 10_000) / 1e3, 300, True, "k events/s"),
+    Goal("Running, all shipped rules, the same",
+         lambda r: live.slowest(r, "all shipped rules", 10_000) / 1e3, 200, True, "k events/s"),
+    Goal("Running, all shipped rules, a batch of 10,000 at full load until durable, 99th percentile",
+         lambda r: live.longest(r, "all shipped rules", 10_000), 250, False, "ms"),
+    Goal("The common subset, as a multiple of the fastest rival, the worse of Parquet and JSONL",
+         live.times_the_fastest_rival, 5, True, "×"),
+    Goal("A stateless alert at 2,000 events/s, median, the slower of file and HTTP",
+         lambda r: live.alert_ms(r, 50), 50, False, "ms"),
+    Goal("The same, 95th percentile",
+         lambda r: live.alert_ms(r, 95), 100, False, "ms"),
+    Goal("Coming back with a million entities, all shipped rules, process start included",
+         live.recovery_seconds, 5, False, "s"),
+    Goal("Resident memory after 10 M events as a multiple of that after 5 M, ids kept two days",
+         live.growth, 1.1, False, "×"),
 )  # fmt: skip
 
 
@@ -102,7 +119,7 @@ def render(results: Results, explanations: str = "") -> str:
     parts = [_head(results), _goals(results)]
     sections = {
         "analyses": _analyses, "rules": _rules, "engine": _engine, "memory": _memory, "jsonl": _jsonl, "lookups": _lookups,
-        "alerts": _alerts, "metrics": _metrics,
+        "alerts": _alerts, "metrics": _metrics, "live": live.section, "snapshots": live.snapshots,
     }  # fmt: skip
     parts += [section(results[name]) for name, section in sections.items() if name in results]
     return "\n\n".join(part.strip() for part in [*parts, explanations] if part.strip()) + "\n"
@@ -117,12 +134,6 @@ def write(folder: Path = RESULTS, page: Path = PAGE) -> None:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _head(results: Results) -> str:
@@ -151,7 +162,7 @@ def _goals(results: Results) -> str:
         note = (
             "This is a run on small data: the goals are for 10 M events, and these figures say nothing about them.\n\n"
         )
-    return "## Goals\n\n" + note + _table(["goal", "bound", "measured", ""], (goal.row(results) for goal in GOALS))
+    return "## Goals\n\n" + note + live.table(["goal", "bound", "measured", ""], (goal.row(results) for goal in GOALS))
 
 
 def _analyses(result: dict[str, Any]) -> str:
@@ -175,7 +186,7 @@ in attachments a day, A6 above the population's mean + 3 standard deviations, A7
 Geography ({size["ranges"]:,} ranges) is attached inside the timed part of A2, A7 and the one pass. Wall seconds, CPU
 seconds in parentheses; median of {result["runs"]} runs. Rows found by all: {found}.{absent_note}
 
-{_table(["", *labels, "total s", "peak MB"], rows)}
+{live.table(["", *labels, "total s", "peak MB"], rows)}
 
 "scan" reads the columns each analysis needs and does nothing with them. Tocsin's one pass also scores every event as
 of its own time, removes duplicates, orders by time and writes findings with evidence; the others compute the same
@@ -183,7 +194,7 @@ answers after the fact.
 
 The notebook's own way, on samples (microseconds an event; A2 is one geographic look-up):
 
-{_table(["", "µs an event", "events in the sample"], seed)}"""
+{live.table(["", "µs an event", "events in the sample"], seed)}"""
 
 
 def _rules(result: dict[str, Any]) -> str:
@@ -200,7 +211,7 @@ none is skipped. From Parquet to findings: reading and checking the file, look-u
 list (loaded before), hashes, steps, and {whole["findings"]:,} findings written. The step alone: chunks of {step["chunk_events"]:,} whose
 columns are prepared. Wall seconds, CPU seconds in parentheses; median of {result["runs"]} runs.
 
-{_table(["", "events", "events/s", "seconds", "peak MB"], rows)}"""
+{live.table(["", "events", "events/s", "seconds", "peak MB"], rows)}"""
 
 
 def _seconds(measured: dict[str, Any], label: str) -> str:
@@ -226,7 +237,7 @@ Inside the timing: arrival (late, duplicate, order), entity slots, measures, fit
 the file, look-ups, and, in the first row, `prepare`: hashes of ids, contents and entities, which need no state. The
 sixth rule counts events in a sliding ten minutes.
 
-{_table(["", "events", "events/s", "p50 ms", "p99 ms"], rows)}"""
+{live.table(["", "events", "events/s", "p50 ms", "p99 ms"], rows)}"""
 
 
 def _memory(result: dict[str, Any]) -> str:
@@ -238,7 +249,7 @@ def _memory(result: dict[str, Any]) -> str:
 
 Peak resident memory of the process, 3 M geographic ranges included.
 
-{_table(["", "peak MB", "seconds"], rows)}"""
+{live.table(["", "peak MB", "seconds"], rows)}"""
 
 
 def _jsonl(result: dict[str, Any]) -> str:
@@ -251,12 +262,12 @@ def _jsonl(result: dict[str, Any]) -> str:
 Tocsin checks each value (time range, addresses, types, lengths) and keeps count of rejects; the others are told the
 columns.
 
-{_table(["", "events/s", "seconds", "peak MB"], rows)}"""
+{live.table(["", "events/s", "seconds", "peak MB"], rows)}"""
 
 
 def _lookups(result: dict[str, Any]) -> str:
     plain = {k: v for k, v in result.items() if isinstance(v, int | float)}
-    return "## Address look-ups\n\n" + _table(
+    return "## Address look-ups\n\n" + live.table(
         ["", "value"], ([k.replace("_", " "), _number(v)] for k, v in plain.items())
     )
 
@@ -269,7 +280,7 @@ SQLite with `synchronous = FULL` on the machine's disk ({result["mb_on_disk"]:,}
 rows; "how each alert stands" is state, verdict, assignee and severity of every alert. One run, in this order, in one
 process: peak memory {result["peak_mb"]:,} MB, of which the history to be imported is a part.
 
-{_table(["", "seconds", "CPU seconds"], rows)}"""
+{live.table(["", "seconds", "CPU seconds"], rows)}"""
 
 
 def _metrics(result: dict[str, Any]) -> str:
@@ -281,9 +292,9 @@ From frames in memory that nobody looked at yet; what several metrics share is c
 metric also computes the span before. The last row computes all of it anew, metrics beside each other on two cores. One run,
 compiled code warm.
 
-{_table(["", "seconds", "CPU seconds"], ours)}
+{live.table(["", "seconds", "CPU seconds"], ours)}
 
 The notebook's cells, written anew in pandas, on the same alerts. The cells that go row by row were given 20,000 alerts, and their
 seconds scaled to all; its assets stop after 101 alerts, and its change points see 365 days.
 
-{_table(["the notebook's way", "seconds", "CPU seconds"], theirs)}"""
+{live.table(["the notebook's way", "seconds", "CPU seconds"], theirs)}"""

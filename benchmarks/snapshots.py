@@ -68,7 +68,7 @@ def _engine(entities: int) -> Any:
     from tocsin.rules import ALL
 
     rules = [r for r in ALL if entities < FEW_RULES_FROM or r.id in FEW]
-    engine = tc.Engine(rules, _events(np.arange(2), START_US, 0, 1).schema, lateness="1m")
+    engine = tc.Engine(rules, made_events(np.arange(2), START_US, 0, 1).schema, lateness="1m")
     if engine.skipped:
         raise AssertionError(f"rules that cannot run on these events: {engine.skipped}")
     return engine
@@ -95,7 +95,7 @@ def write(entities: int, folder: Path) -> Measurement:
             users = np.arange(start, min(start + CHUNK_EVENTS, entities))
             at = START_US + day * DAY_US + start * step_us
             who = rng.integers(0, entities, users.size) if day else users
-            state, _ = engine.step(state, _events(who, at, first, step_us))
+            state, _ = engine.step(state, made_events(who, at, first, step_us))
             first += users.size
     snapshots = Snapshots(folder, full_every=len(DELTA_EVENTS) + 2)
     state_bytes = sum(x.nbytes for _, x in arrays_of(state))
@@ -103,7 +103,7 @@ def write(entities: int, folder: Path) -> Measurement:
     result["snapshots"] = [_snapshot(snapshots, state, 1, 0)]
     at = START_US + (DAYS - 1) * DAY_US + entities * step_us
     for number, events in enumerate((1_000, *DELTA_EVENTS, DELTA_EVENTS[0]), 2):
-        state, _ = engine.step(state, _events(rng.integers(0, entities, events), at, first, step_us))
+        state, _ = engine.step(state, made_events(rng.integers(0, entities, events), at, first, step_us))
         first, at = first + events, at + events * step_us
         result["snapshots"].append(_snapshot(snapshots, state, number, events))
     return result | {"peak_mb": peak_mb()}
@@ -121,7 +121,7 @@ def recover(entities: int, folder: Path) -> Measurement:
 
     engine = _engine(entities)
     with TemporaryDirectory() as small:
-        state, _ = engine.step(engine.new_state(), _events(np.arange(100), START_US, 0, 1000))
+        state, _ = engine.step(engine.new_state(), made_events(np.arange(100), START_US, 0, 1000))
         Snapshots(small).save(state, 1, {})
         Snapshots(small).newest(engine)
     found, spent = _timed(lambda: Snapshots(folder).newest(engine))
@@ -129,7 +129,7 @@ def recover(entities: int, folder: Path) -> Measurement:
     return {"number": found.number, "seconds": spent, "peak_mb": peak_mb()}
 
 
-def _events(users: np.ndarray, at_us: int, first_id: int, step_us: int) -> pl.DataFrame:
+def made_events(users: np.ndarray, at_us: int, first_id: int, step_us: int) -> pl.DataFrame:
     """Return mails and logins with every column that a shipped rule reads; the look-ups are columns too."""
     n, rng = users.size, np.random.default_rng(first_id)
     user = pl.Series(users).cast(pl.String).str.zfill(8)
