@@ -10,6 +10,7 @@ import resource
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,6 @@ from tests.live_process import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 UNREADABLE = 3
 EVENTS = 3_950  # with those that come twice more than 4,000
@@ -126,7 +126,7 @@ def test_without_any_snapshot_all_is_done_again_as_long_as_the_log_has_all(folde
 
 
 def test_a_damaged_batch_log_is_refused_with_its_file_and_line_and_what_to_do(folder: Path):
-    log = sorted((folder / "state" / "batches").glob("*.log"))[-1]
+    log = max((folder / "state" / "batches").glob("*.log"))
     lines = log.read_bytes().splitlines(keepends=True)
     lines[4] = lines[4].replace(b'"n":5', b'"n":6')
     log.write_bytes(b"".join(lines))
@@ -233,8 +233,8 @@ def test_a_state_folder_that_cannot_be_written_is_refused_by_name_with_what_to_t
 
 def peak_bytes(pid: int) -> int:
     """The most memory that a process ever had."""
-    with open(f"/proc/{pid}/status") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 def test_a_record_of_100_mb_is_one_dead_letter_in_bounded_memory_and_the_rest_goes_on(tmp_path: Path):
