@@ -39,7 +39,6 @@ DEADLINE_SECONDS = 600 if SOAK else 120
 POLL_SECONDS = 0.02
 # Dozens of engines are started; each compiling the whole package again would take longer than all the tests.
 CACHED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(CHECKOUT / "build" / "pycache")}
-ENVIRONMENT = CACHED | {"NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"}
 MAIL = '[[sources]]\nkind = "file"\nname = "mail"\npath = "mail.jsonl"\n'
 """The source that most tests have: a file that grows."""
 FEW = """import tocsin as tc
@@ -62,6 +61,9 @@ DETECTIONS = (
 """A few rules, one of each tier that needs no list: an engine that has only these starts quickly."""
 
 
+PLAIN = {"NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"}
+
+
 class Engine:
     """One `tocsin run` in its own process. What it says goes to a file, so that it never waits for us."""
 
@@ -72,7 +74,7 @@ class Engine:
         self._log = self.said.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "run", *arguments], cwd=folder, stdin=stdin or subprocess.DEVNULL, stdout=self._log,
-            stderr=self._log, start_new_session=True, env=os.environ | ENVIRONMENT | dict(env or {}), **popen,
+            stderr=self._log, start_new_session=True, env=os.environ | CACHED | PLAIN | dict(env or {}), **popen,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:

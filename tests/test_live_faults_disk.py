@@ -233,8 +233,8 @@ def test_a_state_folder_that_cannot_be_written_is_refused_by_name_with_what_to_t
 
 def peak_bytes(pid: int) -> int:
     """The most memory that a process ever had."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+    with Path(f"/proc/{pid}/status").open() as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
 
 
 def test_a_record_of_100_mb_is_one_dead_letter_in_bounded_memory_and_the_rest_goes_on(tmp_path: Path):

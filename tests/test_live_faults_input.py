@@ -50,7 +50,10 @@ POISON = [
     b'{"event_id": "odd", "timestamp": "yesterday", "kind": "mail", "user_id": "eve"}',
 ]
 ODD = [
-    b'{"event_id": "nul", "subject": "a\\u0000b", ' + GOOD.replace(b"eve", b"e\\u0000ve") + b"}",
+    (
+        b'{"event_id": "nul", "subject": "a\\u0000b", "user_id": "e\\u0000ve", "timestamp": "2025-03-05T00:00:00Z", "kind": "mail", '
+        b'"nr_recipients": 29, "size": 1}'
+    ),
     b'{"event_id": "twice", "size": 7, ' + GOOD + b"}",
     b'{"event_id": "huge", "more": 1' + b"0" * 400 + b", " + GOOD + b"}",
     b'{"event_id": "typed", "attachments": 5, ' + GOOD + b"}",

@@ -135,7 +135,7 @@ WINDOW = (
           "a_minimum_starts_from_the_first_value_and_not_from_zero"),
     _hand("distinct.forgets-the-window", WINDOWS, "a = h1 ^ mix(d)", "a = h1",
           "a_value_counts_again_on_another_day_and_once_on_the_same"),
-    _hand("population.without-order", WINDOWS, "    return np.sort(values[:n])", "    return values[:n]",
+    _hand("population.without-order", "src/tocsin/kernels/populations.py", "    return np.sort(values[:n])", "    return values[:n]",
           "a_populations_mean_is_the_same_to_the_last_bit_in_whatever_order_users_came"),
 )
 STREAM = (
@@ -278,7 +278,7 @@ CARRIED = (
         "findings_and_names_keep_no_more_text_alive_than_their_own"),
     _in("test_hashing", "digest.knows-its-neighbours", HASHING, "_stir(digest[i], _NULL if null.size and null[i] else words[i])", "_stir(digest[i], _NULL if null.size else words[i])",
         "the_digest_of_a_row_does_not_depend_on_its_neighbours_and_tells_null_from_empty"),
-    _in("test_verify", "verify.compares-only-what-fired", "src/tocsin/runners/verify.py",
+    _in("test_verify", "verify.compares-only-what-fired", "src/tocsin/runners/verify_results.py",
         'same = pl.col("score").eq_missing(pl.col("score_got")) & pl', "same = pl",
         "a_rule_that_depends_on_its_batch_fails_by_name_and_the_one_beside_it_is_not_blamed"),
 )

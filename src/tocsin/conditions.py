@@ -10,8 +10,13 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,18 @@ class Condition:
         compared = {">": s > t, ">=": s >= t, "<": s < t, "<=": s <= t, "==": s == t}[self.operator]
         return compared if self.extra is None else compared & self.extra
 
+    @cached_property
+    def number(self) -> float | None:
+        """The threshold where it is a plain number, else None."""
+        if self.threshold.meta.root_names():
+            return None
+        value = pl.select(self.threshold).to_series()
+        return float(value[0]) if len(value) == 1 and value.dtype.is_numeric() and value[0] is not None else None
+
+    def holds(self, score: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Return which scores meet the comparison, whatever further conditions say; None where the threshold is no number."""
+        return None if self.number is None else _COMPARE[self.operator](score, self.number)
+
     def __and__(self, extra: pl.Expr) -> Condition:
         """Add a condition that must hold too."""
         return dataclasses.replace(self, extra=extra if self.extra is None else self.extra & extra)
@@ -40,6 +57,9 @@ class Condition:
         """Read like the rule that was written."""
         text = f"score {self.operator} {self.threshold.meta.output_name() if self.threshold.meta.is_column() else _literal(self.threshold)}"
         return text if self.extra is None else f"{text} and {self.extra}"
+
+
+_COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal}
 
 
 def _literal(expression: pl.Expr) -> str:

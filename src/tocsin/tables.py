@@ -174,8 +174,8 @@ class Table:
         """Return this table as a version that may be used from ``valid_from`` on."""
         return replace(self, valid_from=valid_from)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one Parquet file with the description in its metadata; whole or not at all."""
+    def save(self, path: str | os.PathLike[str], *, level: int = _ZSTD_LEVEL) -> Path:
+        """Write one Parquet file with the description in its metadata; whole or not at all. level: how hard it is packed."""
         target = Path(path)
         arrow = self.frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         arrow = arrow.replace_schema_metadata({_META_KEY: json.dumps(self._description()).encode()})
@@ -188,7 +188,7 @@ class Table:
                     arrow,
                     file,
                     compression="zstd",
-                    compression_level=_ZSTD_LEVEL,
+                    compression_level=level,
                     use_dictionary=[name for name in self.frame.columns if name not in delta],
                     column_encoding=delta or None,
                     write_page_checksum=True,

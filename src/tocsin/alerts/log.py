@@ -137,9 +137,9 @@ class Alerts(Triage):
             told = pl.concat(
                 [p.select("finding_id", "peak_score") for p in (framed, *([] if peaks is None else [peaks]))]
             )
-            higher = self._raise_peaks(
-                connection, pl.concat([known, kept.select(known.columns)]), told, source, at or now, now
-            )
+            nothing_rose = known.is_empty() and peaks is None and kept["peak_score"].eq_missing(kept["score"]).all()
+            everything = pl.concat([known, kept.select(known.columns)])
+            higher = 0 if nothing_rose else self._raise_peaks(connection, everything, told, source, at or now, now)
             suppressed = kept.filter(covered).height
             return Added(alerts, written, framed.height - written, suppressed, higher)
 

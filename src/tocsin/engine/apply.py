@@ -198,15 +198,17 @@ def _fired_frame(
     planned: Planned, rows: Rows, columns: Mapping[str, Arrays], fired: _Fired, shown: Sequence[str]
 ) -> pl.DataFrame:
     """Gather what is shown of the events that fired, the columns made for them, and who, when and how much."""
-    series = [rows.frame[c].gather(fired.rows) for c in rows.frame.columns if c in shown]
+    series = [rows.frame[c][fired.rows] for c in rows.frame.columns if c in shown]
     if columns:
         series += [made_series(name, columns[key][c][fired.rows]) for name, (key, c) in planned.columns.items()]
     frame = joined(planned.detection, pl.DataFrame(series)) if columns else pl.DataFrame(series)
-    window = pl.lit(None, pl.Int64) if fired.window is None else pl.Series(fired.window[fired.rows])
-    return frame.with_columns(
-        pl.Series("@slot", rows.slots[planned.detection.entity][fired.rows]),
-        pl.Series("@score", fired.score),
-        window.alias("@window"),
+    window = [None] * fired.rows.size if fired.window is None else fired.window[fired.rows]
+    return frame.hstack(
+        [
+            pl.Series("@slot", rows.slots[planned.detection.entity][fired.rows]),
+            pl.Series("@score", fired.score),
+            pl.Series("@window", window, pl.Int64),
+        ]
     )
 
 

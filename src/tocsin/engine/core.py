@@ -26,6 +26,7 @@ from tocsin.engine.adopt import adopt
 from tocsin.engine.apply import Applied, Tally, apply, made_series
 from tocsin.engine.arrive import Arrival, Control, in_one_chunk
 from tocsin.engine.closing import listen
+from tocsin.engine.kept import Keeper
 from tocsin.engine.output import Gathered, Output
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
@@ -76,7 +77,7 @@ class Engine:
     future_skew: durations. gaps: intervals (microseconds) in which the source was not covered. key: 16 bytes for the
     hashes of identifiers; a live engine takes a secret one. trace, keep_scores: give measure columns and scores out.
     report_from: events before this instant (microseconds) are history: they feed measures and fits, but are neither
-    tallied nor reported.
+    tallied nor reported. keep_windows: give out what calendar windows held as they close (``Output.kept``).
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class Engine:
         trace: bool = False,
         keep_scores: bool = False,
         report_from: int | None = None,
+        keep_windows: bool = False,
     ) -> None:
         self.detections, self.types = tuple(detections), dict(columns)
         self.refs = References() if refs is None else refs
-        self.key, self.trace, self.keep_scores = key, trace, keep_scores
+        self.key, self.trace, self.keep_scores, self.keep_windows = key, trace, keep_scores, keep_windows
         self.report_from = int(NEVER) if report_from is None else report_from
         self.lateness, self.horizon, self.skew = (
             duration_us(lateness),
@@ -123,7 +125,7 @@ class Engine:
         return State(
             Arrival(self.lateness, self.skew, self.horizon),
             {e: Slots() for e in self.plan.entities},
-            self.plan.new_states(),
+            self.plan.new_states(keep_windows=self.keep_windows),
             {p.detection.id: fnd.Firing() for p in self.plan.planned},
             {p.detection.id: Tally() for p in self.plan.planned},
             dict.fromkeys(FATES, 0),
@@ -249,12 +251,15 @@ class Engine:
     def _release(self, state: State, frame: pl.DataFrame | None, gathered: Gathered) -> None:
         """Measure and score events whose time has come, and close the windows whose end has come."""
         closers = listen(self, state)
+        keeper = Keeper(state.running, state.slots) if self.keep_windows else None
         if frame is not None:
             self._measure(state, frame, gathered)
         for closer in closers:
             for detection_id, applied in closer.done(state.arrival.passed):
                 gathered.add(detection_id, applied)
             gathered.traces += closer.traces
+        if keeper:
+            gathered.kept = keeper.taken(state.arrival.passed)
 
     def _measure(self, state: State, frame: pl.DataFrame, gathered: Gathered) -> None:
         """Measure and score events, in order."""

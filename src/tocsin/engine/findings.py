@@ -131,7 +131,10 @@ def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Data
         for c in ("source", "src_ip", "dst_ip")
     }
     value = pl.col("@value").cast(pl.Float64) if "@value" in rows.columns else pl.lit(None, pl.Float64)
-    threshold = evaluate(rows, detection.when.threshold).cast(pl.Float64)
+    number = detection.when.number
+    threshold = (
+        evaluate(rows, detection.when.threshold).cast(pl.Float64) if number is None else pl.lit(number, pl.Float64)
+    )
     frame = rows.select(
         _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version),
         severity=pl.lit(detection.severity), tier=pl.lit(detection.tier, pl.Int8),

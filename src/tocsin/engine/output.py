@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tocsin.engine import findings as fnd
+from tocsin.engine.kept import NOTHING
 from tocsin.expressions import own_text
 
 if TYPE_CHECKING:
     from tocsin.engine.apply import Applied
+    from tocsin.engine.kept import Kept
 
 
 @dataclass
@@ -22,7 +24,7 @@ class Output:
     """What a step gives. ``fates`` and ``trace`` are there when the engine traces, ``scores`` when it keeps them.
 
     aside: the events of the batch that are late, conflict or future (``row`` in the batch as it was given, ``event_id``,
-    ``fate``), or None where there are none.
+    ``fate``), or None where there are none. kept: what calendar windows held that closed, where the engine keeps them.
     """
 
     findings: pl.DataFrame
@@ -31,6 +33,7 @@ class Output:
     trace: pl.DataFrame | None = None
     scores: dict[str, pl.DataFrame] = field(default_factory=dict)
     aside: pl.DataFrame | None = None
+    kept: Kept = NOTHING
 
 
 class Gathered:
@@ -41,6 +44,7 @@ class Gathered:
         self.peaks: list[pl.DataFrame] = []
         self.traces: list[pl.DataFrame] = []
         self.scores: dict[str, list[pl.DataFrame]] = {}
+        self.kept = NOTHING
 
     def add(self, detection_id: str, applied: Applied) -> None:
         """Add what one detection gave for some events."""
@@ -58,6 +62,7 @@ class Gathered:
         self.traces += later.traces
         for detection_id, scores in later.scores.items():
             self.scores.setdefault(detection_id, []).extend(scores)
+        self.kept = later.kept
         return self
 
     def output(self, fates: pl.DataFrame | None, *, trace: bool) -> Output:
@@ -68,4 +73,5 @@ class Gathered:
         return Output(
             findings, pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
             pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},
+            kept=self.kept,
         )  # fmt: skip

@@ -81,9 +81,9 @@ class Plan:
     skipped: dict[str, str]
     gaps: Sequence[Gap]
 
-    def new_states(self) -> dict[str, Running]:
-        """Return fresh running states by key."""
-        return {key: _new_state(s, self.gaps) for key, s in self.shared.items()}
+    def new_states(self, *, keep_windows: bool = False) -> dict[str, Running]:
+        """Return fresh running states by key; ``keep_windows``: those of calendar windows tell what closes."""
+        return {key: _new_state(s, self.gaps, keep_windows=keep_windows) for key, s in self.shared.items()}
 
     @property
     def entities(self) -> list[str]:
@@ -208,14 +208,15 @@ def _attach_fit(state: _Shared, fit: Fit) -> str:
     return f"{'notebook' if own.notebook else 'own'}{same_kind.index(own)}"
 
 
-def _new_state(shared: _Shared, gaps: Sequence[Gap]) -> Running:
+def _new_state(shared: _Shared, gaps: Sequence[Gap], *, keep_windows: bool) -> Running:
     measure, on, entity = shared.measure, shared.on, shared.entity
     if isinstance(measure, Limit):
         return LimitState(measure, on)
     if isinstance(measure, Spanned):
         if measure.per:
             described = (measure, on, entity, shared.own, shared.populations, gaps)
-            return ClosingState(*described, patience=shared.patience) if shared.patience else WindowState(*described)
+            closes = shared.patience or keep_windows
+            return ClosingState(*described, patience=shared.patience) if closes else WindowState(*described)
         if measure.ever:
             return EverState(measure, on, entity)
         if isinstance(measure, Min | Max):

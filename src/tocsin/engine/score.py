@@ -17,6 +17,7 @@ from tocsin.expressions import evaluate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tocsin.conditions import Condition
     from tocsin.detection import Detection
 
 REASONS = ("no_entity", "late", "uncovered", "gone", "no_history", "zero_baseline", "undefined", "error")
@@ -79,17 +80,25 @@ def _failed(scope: pl.DataFrame, message: str, n: int) -> Scored:
 
 
 def _score(detection: Detection, scope: pl.DataFrame) -> Scored:
-    raw = evaluate(scope, detection.score).cast(pl.Float64)
-    values = raw.to_numpy() if not raw.null_count() else raw.fill_null(np.nan).to_numpy()
+    values = evaluate(scope, detection.score).cast(pl.Float64).to_numpy()  # null becomes NaN
     finite = np.isfinite(values)
-    if finite.all():
-        checked, reasons = raw, {}
-    else:
+    reasons: dict[str, int] = {}
+    if not finite.all():
         reasons = _reasons(detection, scope, values, finite)
         values = np.where(finite, values, np.nan)
-        checked = pl.Series(values).fill_nan(None)
-    fires = evaluate(scope.with_columns(checked.alias("@score")), detection.when.expression).cast(pl.Boolean)
-    return Scored(values, np.ascontiguousarray(fires.fill_null(value=False).to_numpy()) & finite, reasons)
+    return Scored(values, _fires(detection.when, scope, values) & finite, reasons)
+
+
+def _fires(when: Condition, scope: pl.DataFrame, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which scores meet the condition; what it says beside the threshold is asked only where some score passes that."""
+    passed = when.holds(values)
+    if passed is not None and (when.extra is None or not passed.any()):
+        return passed
+    column = pl.Series("@score", values, nan_to_null=True)
+    fires = evaluate(scope.drop("@score", strict=False).hstack([column]), when.expression).cast(pl.Boolean)
+    if fires.null_count():
+        fires = fires.fill_null(value=False)
+    return np.ascontiguousarray(fires.to_numpy())
 
 
 def _reasons(
@@ -102,10 +111,12 @@ def _reasons(
     lacking = [*refs, *(["@prev.timestamp"] if "@prev.timestamp" in names else [])]
     no_history = np.zeros(values.size, np.bool_)
     for name in lacking:
-        no_history |= scope[name].is_null().to_numpy()
+        if scope[name].null_count():
+            no_history |= scope[name].is_null().to_numpy()
     zero = np.zeros(values.size, np.bool_)
     for name in refs:
-        zero |= (scope[name] == 0).fill_null(value=False).to_numpy()
+        if scope[name].dtype.is_numeric():
+            zero |= scope[name].to_numpy() == 0  # null is NaN there, which equals nothing
     unscored = ~finite
     counts = {
         "no_history": int((unscored & no_history).sum()),

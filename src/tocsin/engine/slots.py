@@ -14,6 +14,7 @@ import polars as pl
 from tocsin.expressions import own_text
 from tocsin.hashing import make_room, new_table
 from tocsin.kernels.streams import look_up_slots
+from tocsin.running.rows import present
 
 ROOM = 10_000
 
@@ -31,7 +32,7 @@ class Slots:
         column = frame[entity]
         slot = np.full(frame.height, -1, np.int64)
         fresh = np.empty(frame.height, np.int64)
-        known = np.ascontiguousarray(column.is_not_null().to_numpy())
+        known = present(column)
         h1, h2 = frame[f"@h.{entity}1"].to_numpy(), frame[f"@h.{entity}2"].to_numpy()
         row = 0
         while row < frame.height:  # room for a few at a time: most events are of entities known already

@@ -82,7 +82,14 @@ _COMMANDS: tuple[tuple[Callable[..., int], tuple[str, ...]], ...] = (
             "run soc.toml",
         ),
     ),
-    (verify, ("verify mine.py mail.jsonl.gz", "verify shipped mail.jsonl.gz --threats listed.txt")),
+    (
+        verify,
+        (
+            "verify mine.py mail.jsonl.gz",
+            "verify shipped mail.jsonl.gz --threats listed.txt",
+            "verify mine.py mail.jsonl.gz --live --kills 5",
+        ),
+    ),
     (explain, ("explain 1f3a --findings findings.parquet mail.jsonl.gz",)),
     (fit, ("fit mail.jsonl.gz --out tables/",)),
     (simulate, ("simulate demo/ --users 200 --days 30 --seed 7",)),

@@ -41,7 +41,7 @@ def _summarise_closed_counts(
     total, most = np.int64(0), np.int64(0)
     if d - n <= last < d:
         total = most = acc[s, 0]
-    start, stop = max(d - n, last - size), min(last, d)
+    start, stop = d - n, min(last, d)  # the ring reaches back as far as any baseline, from a window before ``d``
     place = start % size if stop > start else 0
     for _ in range(start, stop):
         total += ring[s, place, 0]

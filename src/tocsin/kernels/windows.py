@@ -310,21 +310,26 @@ def run_late(
     n_touched: Any,
     touched_window: Any,
 ) -> Any:
-    """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring."""
+    """Fold late events into the windows they belong to; return the length of ``touched``, new values, and rows too old for the ring.
+
+    ``p`` becomes what each added to lane 0; of distinct values too old for the ring nobody knows, so nothing.
+    """
     new, too_old, size = 0, 0, ring.shape[1]
     for i in range(slot.size):
         s, d = slot[i], window[i]
         if first[s] == NEVER or d < first[s]:
             first[s] = d
-        if touched.size and d == touched_window and d > (heard[s] if heard.size else win[s]):
-            touched[n_touched] = s
-            n_touched += 1
         if heard.size:
             heard[s] = max(heard[s], d)
         if win[s] == NEVER or d > win[s]:
             advance(s, d, win, acc, ring, fired)
+            if touched.size and d == touched_window:
+                touched[n_touched] = s
+                n_touched += 1
         elif d < win[s] - size:
             too_old += 1
+            if op == DISTINCT:
+                p[i] = 0
             continue
         into, row = (acc, s) if d == win[s] else (ring[s], d % size)
         left_out = into[row, 0] < 0
@@ -334,6 +339,7 @@ def run_late(
         if op == DISTINCT:
             one = 0 if into[row, 0] >= bound else _is_new(table, s, d, hashes[i, 0], hashes[i, 1])
             new += one
+        p[i] = one
         add(op, into, row, one, q[i])
         if left_out:
             into[row, 0] = -1 - into[row, 0]
@@ -357,44 +363,3 @@ def run_notebook(
         last[s] = value[i]
         out[1, i] = days[s] + 1
         out[0, i] = (past[s] + value[i]) / out[1, i]
-
-
-@njit(cache=True, nogil=True)
-def population_values(touched: Any, op: Any, scale: Any, acc: Any) -> Any:
-    """Return the final values of the entities touched in the window just closed, in ascending order."""
-    values, n = np.empty(touched.size), 0
-    for s in touched:
-        lane1 = acc[s, 1] if acc.shape[1] > 1 else 0
-        v = value_of(op, acc[s, 0], lane1, scale)
-        if not np.isnan(v):
-            values[n] = v
-            n += 1
-    return np.sort(values[:n])
-
-
-@njit(cache=True, nogil=True)
-def population_baselines(
-    touched: Any,
-    d: Any,
-    span: Any,
-    codes: Any,
-    quantiles: Any,
-    op: Any,
-    scale: Any,
-    win: Any,
-    acc: Any,
-    ring: Any,
-    first: Any,
-    missing: Any,
-    fired: Any,
-) -> Any:
-    """Return the first statistic of each touched entity's own baseline as of window ``d``, in ascending order."""
-    result, n = np.empty(touched.size), 0
-    values, out = np.empty(span[0]), np.empty(codes.size + 1)
-    for s in touched:
-        k = gather_baseline(s, d - span[3], span[0], span[1], op, scale, win, acc, ring, first, missing, fired, values)
-        summarise(values, k, codes, quantiles, span[2], out)
-        if not np.isnan(out[0]):
-            result[n] = out[0]
-            n += 1
-    return np.sort(result[:n])

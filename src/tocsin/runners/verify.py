@@ -18,9 +18,10 @@ import polars as pl
 
 from tocsin.engine import End, Engine
 from tocsin.engine.saved import load_state, save_state
+from tocsin.runners.verify_results import Book, Result, difference, result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tocsin.detection import Detection
     from tocsin.engine import State
@@ -31,6 +32,7 @@ VERIFY_ROWS = 100_000
 LATE_SHARE = 0.02
 DUPLICATE_SHARE = 0.05
 SINGLE_EVENTS = 1000
+KILLS = 3
 
 
 @dataclass
@@ -41,15 +43,6 @@ class Run:
     log: pl.DataFrame
     cuts: list[int]
     restart: bool = False
-
-
-@dataclass
-class Result:
-    """What a run gave: scores (event_id, detection, score, fired), findings, counts."""
-
-    scores: pl.DataFrame
-    findings: pl.DataFrame
-    counts: dict[str, int]
 
 
 @dataclass
@@ -73,6 +66,10 @@ def verify(
     *,
     seed: int = 7,
     rows: int = VERIFY_ROWS,
+    live: bool = False,
+    kills: int = KILLS,
+    rule_files: Sequence[str | Path] = (),
+    reference_files: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Replay events in several ways and compare every score with the plain replay in one batch.
@@ -80,21 +77,49 @@ def verify(
     The runs: fixed and random batches; shuffled within the source's lateness; with repeated events; saved and loaded
     at every cut; with late events (there the plain replay of the same arrival log is the yardstick, and the events
     that the sorted replay scores otherwise are counted in the note). At most the first ``rows`` events are used.
+
+    With ``live``, `tocsin run` is driven as well, in processes of its own: over a growing file, killed ``kills`` times at
+    random moments and started again, with the events in order, shuffled and repeated, and late. A process loads what
+    it runs from files: ``rule_files`` names those of the detections, unless they are rules that ship;
+    ``reference_files`` those of ``refs``, by the names `reference` has for them.
+
+    Raises:
+        RuleError, SourceError: With ``live``: the files do not hold these detections or references, or JSON lines cannot hold
+            these events. That the process fails is no error but a difference.
     """
+    from tocsin.runners import verify_live
+
+    tell = progress or _nothing
+    detections = tuple(detections)
     engine = Engine(detections, events.columns, refs, lateness=events.lateness, keep_scores=True)
     log = _once_each(_first_rows(events, engine.columns, rows))
-    rng = np.random.default_rng(seed)
+    driver = None
+    if live:
+        files = verify_live.LiveFiles.of(detections, refs, rule_files, reference_files)
+        log = verify_live.carried(log)
+        engine = Engine(detections, {**events.columns, **log.schema}, refs, lateness=events.lateness, keep_scores=True)
+        driver = verify_live.Driver(engine, files, kills=kills, seed=seed, progress=tell)
+    book, rng = Book(log), np.random.default_rng(seed)
     plain = _run(engine, Run("one batch", log, []))
-    table, first = [_row(Run("one batch", log, []), plain, plain, 0, "the yardstick of the runs below")], ""
+    book.enter("one batch", 1, log.height, plain, plain, "the yardstick of the runs below")
     for run in _runs(engine, log, rng):
-        if progress:
-            progress(run.name)
-        result = _run(engine, run)
-        difference = _difference(plain, result, log)
-        first = first or (f"{run.name}: {difference[1]}" if difference[0] else "")
-        table.append(_row(run, plain, result, difference[0], ""))
-    late_rows, late_first = _late_runs(engine, log, plain, rng, progress)
-    return VerifyReport(pl.DataFrame(table + late_rows), first or late_first, engine.skipped)
+        tell(run.name)
+        _enter(book, run, plain, _run(engine, run))
+    delayed, whole = _late_runs(engine, log, plain, rng, book, tell)
+    if driver:
+        shuffled = _repeated(_shuffled(engine, log, rng), rng, engine.horizon)
+        driver.drive(book, f"live, killed {_times(kills)}", log, plain, stopped=True)
+        driver.drive(book, f"live, shuffled and repeated, killed {_times(kills)}", shuffled, plain)
+        driver.drive(book, "live, late events, killed", delayed, whole, kills=1)
+    return VerifyReport(pl.DataFrame(book.rows, infer_schema_length=None), book.first, engine.skipped)
+
+
+def _nothing(_text: str) -> None:
+    """Say nothing."""
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
 
 
 def _first_rows(events: Events, columns: list[str], rows: int) -> pl.DataFrame:
@@ -120,7 +145,7 @@ def _runs(engine: Engine, log: pl.DataFrame, rng: np.random.Generator) -> Iterat
     yield Run("batches of 1,000", log, list(range(1000, n, 1000)))
     yield Run("random batches", log, _random_cuts(n, rng))
     yield Run(f"single events, the first {min(n, SINGLE_EVENTS):,}", log, list(range(1, min(n, SINGLE_EVENTS))))
-    shuffled = _delayed(log, rng.uniform(0, 1, n) * (engine.lateness - 1))
+    shuffled = _shuffled(engine, log, rng)
     yield Run("shuffled within lateness", shuffled, _random_cuts(n, rng))
     repeated = _repeated(shuffled, rng, engine.horizon)
     yield Run("repeated events", repeated, _random_cuts(repeated.height, rng))
@@ -128,43 +153,44 @@ def _runs(engine: Engine, log: pl.DataFrame, rng: np.random.Generator) -> Iterat
 
 
 def _late_runs(
-    engine: Engine, log: pl.DataFrame, plain: Result, rng: np.random.Generator, progress: Any
-) -> tuple[list[dict[str, Any]], str]:
-    """Delay some events past the lateness; every cut of that log must agree with its own plain replay."""
+    engine: Engine, log: pl.DataFrame, plain: Result, rng: np.random.Generator, book: Book, tell: Callable[[str], None]
+) -> tuple[pl.DataFrame, Result]:
+    """Delay some events past the lateness; every cut of that log must agree with its own plain replay, which is returned."""
     delay = rng.uniform(0, 1, log.height) * (engine.lateness - 1)
     late = rng.random(log.height) < LATE_SHARE
     delay[late] += engine.lateness + rng.uniform(0, 26, int(late.sum())) * 3_600_000_000
     delayed = _repeated(_delayed(log, delay), rng, engine.horizon)
     yardstick = Run("late events, one batch", delayed, [])
     whole = _run(engine, yardstick)
-    moved = _difference(plain, whole, log)[0]
-    rows, first = (
-        [
-            _row(
-                yardstick,
-                whole,
-                whole,
-                0,
-                f"{moved} scores differ from the sorted replay: late events and their corrections",
-            )
-        ],
-        "",
+    moved = difference(plain, whole, log).n
+    _enter(
+        book,
+        yardstick,
+        whole,
+        whole,
+        f"{moved} scores differ from the sorted replay: late events and their corrections",
     )
     for name, restart in (("late events, random batches", False), ("late events, saved and loaded", True)):
-        if progress:
-            progress(name)
+        tell(name)
         run = Run(name, delayed, _random_cuts(delayed.height, rng, 8 if restart else 40), restart=restart)
-        result = _run(engine, run)
-        difference = _difference(whole, result, log)
-        first = first or (f"{name}: {difference[1]}" if difference[0] else "")
-        rows.append(_row(run, whole, result, difference[0], ""))
-    return rows, first
+        _enter(book, run, whole, _run(engine, run))
+    return delayed, whole
+
+
+def _enter(book: Book, run: Run, expected: Result, got: Result, note: str = "") -> None:
+    duplicates = got.counts["duplicate"] + got.counts["conflict"]
+    extra = f"{duplicates} duplicates set aside" if duplicates else ""
+    book.enter(run.name, len(run.cuts) + 1, run.log.height, expected, got, "; ".join(t for t in (note, extra) if t))
 
 
 def _random_cuts(n: int, rng: np.random.Generator, most: int = 40) -> list[int]:
     if n < 2:
         return []
     return sorted(set(rng.integers(1, n, size=min(most, n - 1)).tolist()))
+
+
+def _shuffled(engine: Engine, log: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    return _delayed(log, rng.uniform(0, 1, log.height) * (engine.lateness - 1))
 
 
 def _delayed(log: pl.DataFrame, delay_us: np.ndarray[Any, Any]) -> pl.DataFrame:
@@ -198,77 +224,10 @@ def _run(engine: Engine, run: Run) -> Result:
     state, output = engine.step(state, End())
     outputs.append(output)
     scores = [s.with_columns(detection=pl.lit(d)) for o in outputs for d, s in o.scores.items()]
-    schema = {"event_id": pl.String, "score": pl.Float64, "fired": pl.Boolean, "detection": pl.String}
-    peaks = {k: v for o in outputs for k, v in o.peaks.iter_rows()}
-    findings = pl.concat([o.findings for o in outputs])
-    findings = findings.with_columns(
-        pl.Series(
-            "peak_score",
-            [peaks.get(i, p) for i, p in findings.select("finding_id", "peak_score").iter_rows()],
-            pl.Float64,
-        )
-    )
-    return Result(
-        pl.concat([pl.DataFrame(schema=schema), *scores]),
-        findings.sort("time", "detection_id", "finding_id"),
-        dict(state.counts),
-    )
+    peaks = [row for o in outputs for row in o.peaks.iter_rows()]
+    return result(scores, pl.concat([o.findings for o in outputs]), peaks, dict(state.counts))
 
 
 def _restarted(engine: Engine, state: State, path: Path) -> State:
     save_state(state, path)
     return load_state(engine, path)
-
-
-def _difference(expected: Result, got: Result, log: pl.DataFrame) -> tuple[int, str]:
-    """Return how many scores differ, and the first of them (by time of the event) in words."""
-    both = expected.scores.join(got.scores, on=["detection", "event_id"], how="full", coalesce=True, suffix="_got")
-    same = pl.col("score").eq_missing(pl.col("score_got")) & pl.col("fired").eq_missing(pl.col("fired_got"))
-    wrong = both.filter(~same)
-    if wrong.is_empty() and expected.scores.height != got.scores.height:
-        more = got.scores.height - expected.scores.height
-        return abs(
-            more
-        ), f"{abs(more)} scores {'more' if more > 0 else 'fewer'} than in one batch: some events counted again."
-    if wrong.is_empty():
-        return _findings_difference(expected, got)
-    first = (
-        wrong.join(log.select("event_id", "timestamp"), on="event_id", how="left")
-        .sort("timestamp", "event_id", "detection")
-        .row(0, named=True)
-    )
-    at = (
-        f"event {first['event_id']} ({first['timestamp']:%Y-%m-%d %H:%M:%S} UTC)"
-        if first["timestamp"]
-        else first["event_id"]
-    )
-    text = (
-        f"{first['detection']} gives {at} the score "
-        f"{_said(first['score_got'], first['fired_got'])}; in one batch it was {_said(first['score'], first['fired'])}."
-    )
-    return wrong.height, text
-
-
-def _said(score: float | None, fired: bool | None) -> str:
-    return "nothing (it was not scored at all)" if fired is None else f"{score!r}{', fired' if fired else ''}"
-
-
-def _findings_difference(expected: Result, got: Result) -> tuple[int, str]:
-    if expected.findings.equals(got.findings, null_equal=True):
-        return 0, ""
-    ids = set(expected.findings["finding_id"]) ^ set(got.findings["finding_id"])
-    text = (
-        f"all scores agree, but {len(ids)} findings are on one side only"
-        if ids
-        else "all scores agree, but findings differ in their evidence or peak"
-    )
-    return max(len(ids), 1), text + "."
-
-
-def _row(run: Run, expected: Result, got: Result, differences: int, note: str) -> dict[str, Any]:
-    duplicates = got.counts["duplicate"] + got.counts["conflict"]
-    extra = f"{duplicates} duplicates set aside" if duplicates else ""
-    return {
-        "run": run.name, "batches": len(run.cuts) + 1, "events": run.log.height, "compared": max(expected.scores.height, got.scores.height),
-        "differences": differences, "late": got.counts["late"], "note": "; ".join(t for t in (note, extra) if t),
-    }  # fmt: skip

@@ -4,7 +4,7 @@ Enters: ``Rows``, the events of one batch in (time, event_id) order. Leaves: out
 arrays that can be saved and restored. Layer: above ``kernels``, ``measures`` and ``fits``; below detections.
 """
 
-from tocsin.running.closing import Closed, ClosingState
+from tocsin.running.closing import Closed, ClosingState, Ended, Entered
 from tocsin.running.limits import LimitState
 from tocsin.running.rows import Part, Rows
 from tocsin.running.spans import (
@@ -22,6 +22,8 @@ __all__ = [
     "Arrays",
     "Closed",
     "ClosingState",
+    "Ended",
+    "Entered",
     "EverState",
     "FirstSeenState",
     "HoursState",

@@ -5,13 +5,14 @@ Enters: rows in (time, event_id) order, and how far time has come. Leaves: what 
 
 A window closes when everything before its end is released. Its value is what the baseline of the next window will know
 of it: the events on time, and late ones whose own clock was still within it. Its baseline is that of an event in it.
+Who wants to keep what windows held is told that too (``Keep``), and what late events add to it later.
 Entities are asked about until they were silent for ``patience`` covered windows in a row, so a close costs what lives.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -43,6 +44,43 @@ class Closed:
     columns: Arrays
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a window held when it closed: the lanes of each entity that had an event in it, or in which a rule fired.
+
+    heard: who had an event. left_out: in whose window the rule fired that leaves such windows out of its baselines.
+    """
+
+    window: int
+    slots: NDArray[np.int64]
+    lanes: NDArray[np.int64]
+    heard: NDArray[np.bool_]
+    left_out: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What late events added to windows that had closed, one place for each event.
+
+    visible: the first window whose baselines know of it. lanes: what it added, or the extreme that it had.
+    """
+
+    slots: NDArray[np.int64]
+    windows: NDArray[np.int64]
+    visible: NDArray[np.int64]
+    lanes: NDArray[np.int64]
+
+
+class Keep(Protocol):
+    """Who keeps what windows held."""
+
+    def ended(self, ended: Ended) -> None:
+        """Take a window that has just closed; each does once, in order."""
+
+    def entered(self, entered: Entered) -> None:
+        """Take what late events added to windows taken before."""
+
+
 def nobody(_: Closed) -> None:
     """Tell nobody."""
 
@@ -57,6 +95,7 @@ class ClosingState(WindowState):
         super().__init__(*described)
         self.patience, self.closed = patience, int(NEVER)
         self.tell: Callable[[Closed], None] = nobody  # of the step at hand: not kept
+        self.keep: Keep | None = None  # so is this
 
     def _make_arrays(self, size: int) -> None:
         """Lay out the arrays; one closed window at least is held, so that fits that come later know who was there."""
@@ -98,7 +137,8 @@ class ClosingState(WindowState):
         known = self.first != NEVER
         if not known.any():
             return max(d, due)
-        d = max(d, min(int(self.first[known].min()) + 1, due))
+        nobody_before = 0 if self.keep else 1
+        d = max(d, min(int(self.first[known].min()) + nobody_before, due))
         self.know_skips(np.array([d - self.patience, min(last, d + self.patience)]))
         return d if self.heard.max() >= self._oldest(d) else max(d, due)
 
@@ -122,12 +162,20 @@ class ClosingState(WindowState):
         if d in self.skips:
             return
         self.close(d)
-        heard = self._heard_by_the_end_of(d)
-        slots = k.known_and_heard(heard.size, d, self._oldest(d), self.first, heard)
-        columns = self._compared(slots, d)
         after = d + 1
         while after in self.skips:
             after += 1
+        if self.patience:
+            self._close_asked(d, after)
+        self.close(after)
+        if self.keep:
+            self.keep.ended(self._ended(d))
+
+    def _close_asked(self, d: int, after: int) -> None:
+        """Close a window, and tell about it."""
+        heard = self._heard_by_the_end_of(d)
+        slots = k.known_and_heard(heard.size, d, self._oldest(d), self.first, heard)
+        columns = self._compared(slots, d)
         self.close(after)
         columns["value"] = k.close_values(slots, d, self.op, self.scale, self.win, self.acc)
         silent = d - heard[slots]
@@ -137,6 +185,27 @@ class ClosingState(WindowState):
         if slots.size:
             begin, end = self.calendar.begin(d), self.calendar.begin(d + 1)
             self.tell(Closed(d, begin, end, covered, slots, silent, columns))
+
+    def _ended(self, d: int) -> Ended:
+        """Return what window ``d``, the last that any entity has had an event in, held."""
+        heard, n = self.heard[: self.n_slots] == d, self.n_slots
+        left_out = self.fired[:n] == d if self.excludes else np.zeros(n, np.bool_)
+        slots = np.flatnonzero(heard | left_out)
+        return Ended(d, slots, self.acc[slots], heard[slots], left_out[slots])
+
+    def entered(self, slot: Any, window: Any, visible: Any, p: Any, q: Any) -> None:
+        """Tell what was added to windows that had closed: those that ended before the clock the events were late against."""
+        aside = window < visible - 1
+        if self.keep and aside.any():
+            lanes = np.column_stack([p, q])[aside, : self.acc.shape[1]]
+            self.keep.entered(Entered(slot[aside], window[aside], visible[aside], lanes))
+
+    def restore(self, saved: Arrays) -> None:
+        """Take over saved arrays; where nobody cared when windows closed, those before the newest known have."""
+        if "heard" not in saved:
+            newest = int(saved["win"].max(initial=NEVER))
+            saved = saved | {"heard": saved["win"].copy(), "closed": np.array(max(newest - 1, int(NEVER)))}
+        super().restore(saved)
 
     def _heard_by_the_end_of(self, d: int) -> NDArray[np.int64]:
         """Return when each entity was heard last, with the late events that enter at the end of the window."""

@@ -169,14 +169,23 @@ class Rows:
     def _evaluate(self, expression: pl.Expr) -> Mask:
         names = [c for c in root_names(expression) if c in self.frame.columns] or self.frame.columns[:1]
         result = evaluate(pl.DataFrame([self.column(c) for c in dict.fromkeys(names)]), expression)
-        return np.ascontiguousarray(result.fill_null(value=False).to_numpy(), dtype=np.bool_)
+        if result.null_count():
+            result = result.fill_null(value=False)
+        return np.ascontiguousarray(result.to_numpy(), dtype=np.bool_)
 
     @staticmethod
     def _present(column: pl.Series) -> Mask:
-        there = column.is_not_null()
         if column.dtype.is_float():
-            there &= column.is_not_nan().fill_null(value=False)
-        return np.ascontiguousarray(there.to_numpy())
+            missing: Mask = np.isnan(column.to_numpy())  # null is NaN there
+            return ~missing
+        return present(column)
+
+
+def present(column: pl.Series) -> Mask:
+    """Return where a column has a value; free where it has one everywhere."""
+    if not column.null_count():
+        return np.ones(len(column), np.bool_)
+    return np.ascontiguousarray(column.is_not_null().to_numpy())
 
 
 def _scaled(column: pl.Series, scale: int) -> Int64s:

@@ -220,7 +220,7 @@ class PreviousState(Saved):
 
 
 def _numbers(column: pl.Series) -> NDArray[np.float64]:
-    return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return column.cast(pl.Float64).to_numpy()  # null becomes NaN
 
 
 class FirstSeenState(Saved):

@@ -14,6 +14,7 @@ import numpy as np
 
 from tocsin.hashing import ORIGIN, make_room, new_table
 from tocsin.kernels import windows as k
+from tocsin.kernels.populations import population_baselines, population_values
 from tocsin.kernels.statistics import CODES, NONE, QUANTILE, summarise
 from tocsin.measures import Distinct
 from tocsin.running.state import Arrays, Saved, grow, lanes, operation
@@ -257,10 +258,10 @@ class WindowState(Saved):
 
     def _population(self, closed: Any, d: int, fit: Population) -> Any:
         if fit.of is None:
-            return k.population_values(closed, self.op, self.scale, self.acc)
+            return population_values(closed, self.op, self.scale, self.acc)
         codes, quantiles = (np.array(x) for x in codes_of(fit.of, self.width))
         span = np.array(span_of(fit.of), np.int64)
-        return k.population_baselines(
+        return population_baselines(
             closed,
             d,
             span,
@@ -294,7 +295,7 @@ class WindowState(Saved):
         if not due.any():
             return
         rows, self.pending = self.pending[due], self.pending[~due]
-        slot, window, _, p, q = (np.ascontiguousarray(c) for c in rows[:, :5].T)
+        slot, window, visible, p, q = (np.ascontiguousarray(c) for c in rows[:, :5].T)
         if self.op == k.DISTINCT:
             self._room(len(rows), d)
         self.n_touched, new, too_old = k.run_late(
@@ -303,6 +304,10 @@ class WindowState(Saved):
         )  # fmt: skip
         self.used += new
         self.too_old += too_old
+        self.entered(slot, window, visible, p, q)
+
+    def entered(self, slot: Any, window: Any, visible: Any, p: Any, q: Any) -> None:
+        """Late events have entered their windows, each with what it added to the lanes."""
 
     def mark_fired(self, slot: NDArray[np.int64], window: NDArray[np.int64]) -> None:
         """Leave these windows out of the baselines to come (``exclude_alerted``)."""

@@ -1,9 +1,10 @@
-"""`tocsin verify`: prove on given events that rules score the same however the events arrive.
+"""`tocsin verify`: prove on given events that rules score the same however the events arrive, also in the live process.
 
 Enters: a rule file and a source. Leaves: a table of runs and the first difference; exit code 1 if there is one.
 Layer: faces.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from tocsin.faces.terminal import Column, make_table, new_console, numeric, safe
 
 FAILED = 1
 SHIPPED = "shipped"
+KILLS = 3
 
 
 def verify(
@@ -43,24 +45,39 @@ def verify(
     looking_up: ReferenceOptions = LOOKING_UP,
     rows: Annotated[int, Parameter(help="How many events to use, from the first.")] = 100_000,
     seed: Annotated[int, Parameter(help="Of the random cuts, delays and repetitions.")] = 7,
+    live: Annotated[
+        bool,
+        Flag,
+        Parameter(help="Also run `tocsin run` over a growing file of the events, kill it and start it again."),
+    ] = False,
+    kills: Annotated[
+        int | None, Parameter(help=f"How often --live kills a run, {KILLS} times where nothing is said.")
+    ] = None,
     json: Annotated[bool, Flag, Parameter(help="Print one JSON document and nothing else.")] = False,
 ) -> int:
     """Replay rules over the same events in many ways and compare every score of every event.
 
     One batch, random batches, single events, shuffled within lateness, repeated events, late events, saved and loaded
-    in between. Prints the first difference and exits with 1 if there is one.
+    in between; with --live also the real engine in processes of its own, killed at random moments. Prints the first
+    difference and exits with 1 if there is one.
     """
     from tocsin.runners.verify import verify as run
 
     if rows < 1 or seed < 0:
         raise UsageError("--rows must be at least 1 and --seed not negative.")
-    detections = load_detections(() if rules == SHIPPED else (Path(rules),))
+    if kills is not None and (kills < 1 or not live):
+        raise UsageError("--kills goes with --live, and must be at least 1.")
+    files = () if rules == SHIPPED else (Path(rules),)
+    detections = load_detections(files)
     source, refs = open_events(events, reading), open_references(looking_up)
     if strict_failed(source, reading):
         show_rejects(new_console(stderr=True), source)
         return FAILED
     with spinner(f"verifying {source.name}") as progress:
-        report = run(detections, source, refs, seed=seed, rows=rows, progress=progress)
+        report = run(
+            detections, source, refs, seed=seed, rows=rows, live=live, kills=kills or KILLS, rule_files=files,
+            reference_files=asdict(looking_up), progress=progress,
+        )  # fmt: skip
     if json:
         body = {
             "source": source_values(source),
@@ -73,7 +90,7 @@ def verify(
     console = new_console()
     show_source(console, source, refs)
     columns = [
-        Column("name", "run", least=30, style="bold"),
+        Column("name", "run", least=42 if live else 30, style="bold"),
         numeric("batches", "batches"),
         numeric("events", "events", rank=2),
         numeric("compared", "scores"),

@@ -17,17 +17,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tocsin.calendars import moment
 from tocsin.durable import write_durably
 from tocsin.engine.snapshots import Snapshots
 from tocsin.errors import StateError
-from tocsin.kernels.windows import NEVER
 from tocsin.runners.live.batchlog import Batch, BatchLog, Version
 from tocsin.runners.live.machine import Machine, Outcome, Preparer, Work
 from tocsin.runners.live.patience import PASSING, GaveUpError
 from tocsin.runners.live.pipes import ahead
 from tocsin.runners.live.reader import Held, Reader
 from tocsin.runners.live.sink import Sink
+from tocsin.runners.live.tables import LiveTables
+from tocsin.runners.live.telling import tell
 from tocsin.runners.live.versions import Versions
 from tocsin.runners.live.watch import Watcher
 
@@ -96,8 +96,11 @@ class Live:
         scores = folder.scores if settings.keep_scores else None
         if scores is not None:
             scores.mkdir(mode=0o700, exist_ok=True)
+        tables = None
+        if settings.tables.publish:
+            tables = LiveTables(folder.windows, folder.tables, settings.tables.keep_days, self.trouble)
         self._sink = Sink(
-            None if settings.shadow else settings.log, letters, scores, trouble=self.trouble, done=self._done,
+            None if settings.shadow else settings.log, letters, scores, trouble=self.trouble, done=self._done, tables=tables,
             wake=outputs.wake if outputs else _nothing, give_up=self._give_up,
         )  # fmt: skip
         self._saved_number, self._saved_at = 0, time.monotonic()
@@ -160,7 +163,7 @@ class Live:
             self._log.close()
             self._meters.mode("stopped")
             with contextlib.suppress(OSError):
-                self._tell()
+                tell(self._meters, self._machine, self._reader.behind(), self._letters, self._outputs, self._units)
                 self.write_status()
 
     def _recover(self) -> None:
@@ -306,7 +309,7 @@ class Live:
         now = time.monotonic()
         if now - self._looked_at >= STATUS_SECONDS:
             self._looked_at = now
-            self._tell()
+            tell(self._meters, self._machine, self._reader.behind(), self._letters, self._outputs, self._units)
             try:
                 self.write_status()
             except OSError as error:
@@ -353,34 +356,6 @@ class Live:
             self._versions.forget({rules, self._machine.version.rules, self._preparer.version.rules} | later)
 
     # What it shows of itself
-
-    def _tell(self) -> None:
-        machine, meters = self._machine, self._meters
-        self._tell_sources()
-        for told in self._outputs.status() if self._outputs else ():
-            meters.output(**told)
-        meters.dead_letters(self._letters.open_count())
-        if machine.engine is None or machine.state is None:
-            return
-        state, engine = machine.state, machine.engine
-        meters.rules(state.tallies, {d.id: d.version for d in engine.detections})
-        meters.skipped(engine.skipped)
-        arrival = state.arrival
-        entities = {e: s.n for e, s in state.slots.items()}
-        meters.state(entities, arrival.ids.used, arrival.waiting_rows, state.size_bytes)
-        meters.watermark(moment(arrival.frontier) if NEVER < arrival.frontier < 1 << 60 else None)
-
-    def _tell_sources(self) -> None:
-        state = self._machine.state
-        arrival = None if state is None else state.arrival
-        known = {} if arrival is None else arrival.partitions
-        for (source, partition), behind in self._reader.behind().items():
-            number = known.get(f"{source}/{partition}")
-            clock = int(NEVER) if arrival is None or number is None else int(arrival.clock[number])
-            known_clock = None if clock == NEVER else moment(clock)
-            idle = arrival is not None and number is not None and bool(arrival.idle[number])
-            unit = self._units.get(source, "bytes")
-            self._meters.source(source, partition, behind=behind, unit=unit, watermark=known_clock, idle=idle)
 
     def write_status(self) -> None:
         """Write down how things stand, for `tocsin status`."""

@@ -18,6 +18,7 @@ import polars as pl
 from tocsin.calendars import moment
 from tocsin.durable import write_durably
 from tocsin.engine import End, Engine, Idle
+from tocsin.engine.kept import NOTHING
 from tocsin.errors import SettingsError, StateError
 from tocsin.runners.live.batchlog import Batch, Entry, Finish, Silent, Version
 from tocsin.sources.live.decode import Decoder, letter_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.engine import Output, State
+    from tocsin.engine.kept import Kept
     from tocsin.references import References
     from tocsin.runners.live.settings import Settings
     from tocsin.runners.live.versions import Versions
@@ -66,6 +68,7 @@ class Outcome:
     late: pl.DataFrame | None = None
     scores: list[tuple[str, pl.DataFrame]] = field(default_factory=list)
     counts: Mapping[str, int] = field(default_factory=dict)
+    kept: Kept = NOTHING
 
     def add(self, output: Output) -> None:
         """Add what a step gave."""
@@ -74,6 +77,7 @@ class Outcome:
         if output.peaks.height:
             self.peaks.append(output.peaks)
         self.scores += output.scores.items()
+        self.kept = self.kept.then(output.kept)
 
 
 class Preparer:
@@ -146,6 +150,7 @@ class Preparer:
         return Engine(
             detections, self.columns(), references, lateness=times.lateness, dedup_horizon=times.dedup_horizon,
             future_skew=times.future_skew, key=self._key, keep_scores=self._settings.keep_scores,
+            keep_windows=self._settings.tables.publish,
         )  # fmt: skip
 
     def columns(self) -> dict[str, Any]:

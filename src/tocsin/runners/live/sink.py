@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tocsin.detection import Detection
     from tocsin.runners.live.deadletters import DeadLetters
+    from tocsin.runners.live.tables import LiveTables
 
 DEPTH = 4
 """Outcomes that may wait; then the step waits, then the reader: that is all the memory a slow log can take."""
@@ -42,7 +43,8 @@ class _Flush:
 class Sink:
     """Writes in a thread of its own.
 
-    log: where alerts go, or None (shadow): then findings are counted and dropped. scores: a folder, or None. done: called after
+    log: where alerts go, or None (shadow): then findings are counted and dropped. scores: a folder, or None. tables: keeps closed
+    windows and publishes what is fitted to them, or None. done: called after
     each outcome has become durable. wake: called after alerts were written. give_up: set when nothing may be waited for any longer.
     """
 
@@ -54,10 +56,11 @@ class Sink:
         *,
         trouble: Callable[[str], None],
         done: Callable[[Outcome], None],
+        tables: LiveTables | None = None,
         wake: Callable[[], None],
         give_up: threading.Event,
     ) -> None:
-        self._log, self._letters, self._scores = log, letters, scores
+        self._log, self._letters, self._scores, self._tables = log, letters, scores, tables
         self._trouble, self._done, self._wake, self._give_up = trouble, done, wake, give_up
         self._queue: queue.Queue[Outcome | pl.DataFrame | _Flush | None] = queue.Queue(DEPTH)
         self._peaks: dict[str, float] = {}
@@ -162,6 +165,7 @@ class Sink:
             self._raise_peaks()
         for outcome in outcomes:
             self._keep_scores(outcome)
+            self._keep_windows(outcome)
             self.durable = outcome.work.number
             self._done(outcome)
         if not self._peaks:
@@ -200,6 +204,11 @@ class Sink:
         if self._grouping is not rules:
             self._alerts.grouping, self._grouping = Grouping.of_rules(rules), rules
         self._alerts.add(findings, "live", peaks=peaks)
+
+    def _keep_windows(self, outcome: Outcome) -> None:
+        tables = self._tables
+        if tables is not None:
+            self._patiently(lambda: tables.take(outcome), "the closed windows")
 
     def _keep_scores(self, outcome: Outcome) -> None:
         if self._scores is None or not outcome.scores:
