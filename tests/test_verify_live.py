@@ -75,6 +75,13 @@ def some_events(n: int, seed: int = 5) -> pl.DataFrame:
     )
 
 
+@pytest.fixture(autouse=True)
+def modules_compiled_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes share what Python compiles, also where it is told not to keep it: it is half of a start."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A folder with events, rules and a list."""
