@@ -184,12 +184,11 @@ def install() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the rivals' versions."""
     code = (
-        "import importlib.metadata as m, json; there = {d.name for d in m.distributions()};"
-        " print(json.dumps({n: m.version(n) for n in ('pyspark', 'bytewax') if n in there}))"
+        "import importlib.metadata as m, json\n"
+        "print(json.dumps({d.name: d.version for d in m.distributions() if d.name in ('pyspark', 'bytewax')}))"
     )
-    return dict(
-        json.loads(subprocess.run([str(_python()), "-c", code], capture_output=True, text=True, check=True).stdout)
-    )
+    done = subprocess.run([str(_python()), "-c", code], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def run(size: Size, folder: Path, runs: int) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def _once(
     folder.mkdir(parents=True)
     os.sync()
     measured, answer = contestant(target, form, folder, run_in)
-    answer = _counted(answer, target)
+    answer = counted(answer, target)
     for name, keys in expected.items():
         if answer[name] != keys:
             raise AssertionError(
@@ -237,7 +236,7 @@ def _once(
     return measured
 
 
-def _counted(answer: Answers, target: Path) -> Answers:
+def counted(answer: Answers, target: Path) -> Answers:
     """Leave out what is of the run-in."""
     run_in = pl.read_parquet(target / "parquet" / "run-in" / "*.parquet", columns=["event_id"])["event_id"]
     return {

@@ -76,7 +76,7 @@ def section(result: dict[str, Any]) -> str:
     body = [
         f"""## The running engine
 
-`tocsin run` as a process of its own, findings and snapshots durable inside every figure. Median of {result["runs"]} runs, the soak and the
+`tocsin run` as a process of its own, findings and snapshots durable inside every figure. Median of {result["runs"]} runs, soaks and
 latency once; load average before: {result["load_before"]:.1f}."""
     ]
     body += [parts[name](result[name]) for name in parts if name in result]
@@ -85,7 +85,8 @@ latency once; load average before: {result["load_before"]:.1f}."""
 
 def _throughput(result: dict[str, Any]) -> str:
     rows = [
-        [name.rsplit(",", 1)[0], f"{r['batch']:,}", f"{r['events_per_second']:,.0f}", f"{r['events_per_second_without_the_last_snapshot']:,.0f}",
+        [name.rsplit(",", 1)[0], f"{r['batch']:,}", f"{r['events_per_second']:,.0f}",
+         f"{r['events_per_second_without_the_last_snapshot']:,.0f}",
          f"{r['p50_ms']:,.0f}", f"{r['p99_ms']:,.0f}", f"{1e6 * r['cpu_seconds'] / r['events']:.2f}", f"{r['start_seconds']:.1f}"]
         for name, r in result["throughput"].items()
     ]  # fmt: skip
@@ -97,10 +98,11 @@ def _throughput(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     return f"""### Events a second, {result["users"]:,} users
 
-A simulated organisation of {result["users"]:,} users over {result["days"]} days; geography, networks and threat list are looked up. The state is warmed with
-all but the end of the last day. Then a process is started upon it (its start and recovery stand in the last column), takes a few
-batches that do not count, and is measured until the last finding and a last snapshot are durable. Latency is from a batch's
-being cut until its findings are durable, at full load: batches also wait for those before them.
+A simulated organisation of {result["users"]:,} users over {result["days"]} days; geography, networks and threat list are
+looked up. The state is warmed with all but the end of the last day. Then a process is started upon it (its start and recovery
+stand in the last column), takes a few batches that do not count, and is measured until the last finding and a last snapshot
+are durable. Latency is from a batch's being cut until its findings are durable, at full load: batches also wait for those
+before them.
 
 {table(["", "events a batch", "events/s", "without the last snapshot", "p50 ms", "p99 ms", "CPU µs an event", "start s"], rows)}
 
@@ -122,7 +124,8 @@ def _latency(result: dict[str, Any]) -> str:
     ]
     return f"""### A stateless alert at {result["rate"]:,} events a second
 
-All shipped rules run. From the event's being written (or handed to the sender) until others see its alert; {result["seconds"]:.0f} s, after a run-in.
+All shipped rules run. From the event's being written (or handed to the sender) until others see its alert; over
+{result["seconds"]:.0f} s, after a run-in.
 
 {table(["", "until", "p50 ms", "p95 ms", "p99 ms", "events/s"], rows)}"""
 
@@ -134,7 +137,8 @@ def _recovery(result: dict[str, Any]) -> str:
     entities = ", ".join(f"{n:,} {kind}" for kind, n in result["entities"].items())
     return f"""### Coming back
 
-All shipped rules; entities in state: {entities}; {result["state_mb"]:,.0f} MB of state. From the start of the process until it follows its source.
+All shipped rules; entities in state: {entities}; {result["state_mb"]:,.0f} MB of state. From the start of the process until
+it follows its source.
 
 {table(["", "seconds", "of these before the state is touched"], rows)}"""
 
@@ -155,9 +159,10 @@ def _subset(result: dict[str, Any]) -> str:
     found = ", ".join(f"{name} {n:,}" for name, n in result["rows"].items())
     return f"""### What others can do as well
 
-{result["events"]:,} events of {result["users"]:,} users over {result["days"]} days, in order: a stateless rule (more than 10 recipients and an .exe) and a daily count for each
-user against a table of baselines (above 3 times), an hour of lateness. Everyone takes a first day that does not count, and writes
-its findings to SQLite. Every answer equals, key by key, what Polars computes from all events at once ({found}). {versions}.{left_out}
+{result["events"]:,} events of {result["users"]:,} users over {result["days"]} days, in order: a stateless rule (more than 10 recipients
+and an .exe) and a daily count for each user against a table of baselines (above 3 times), an hour of lateness. Everyone takes
+a first day that does not count, and writes its findings to SQLite. Every answer equals, key by key, what Polars computes from
+all events at once ({found}). {versions}.{left_out}
 
 {table(["", "events/s", "seconds", "CPU seconds", "start s"], rows)}"""
 

@@ -53,7 +53,7 @@ def main(form: str, folder: Path, database: Path) -> dict[str, Any]:
 
 def _cpu_seconds(spark: SparkSession) -> float:
     """Return the CPU seconds of this process and of its Java machine."""
-    java = spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid()
+    java = spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid()  # noqa: SLF001 - there is no other way in
     fields = Path(f"/proc/{java}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
