@@ -117,8 +117,8 @@ def carried(log: pl.DataFrame) -> pl.DataFrame:
     Raises:
         SourceError: A column has a type that none of the kinds of a mapping stands for.
 
-    >>> carried(pl.DataFrame({"n": [1]}, schema={"n": pl.Int16})).schema
-    Schema({'n': Int64})
+    >>> carried(pl.DataFrame({"n": [1]}, schema={"n": pl.Int16})).dtypes
+    [Int64]
     """
     for name, dtype in log.schema.items():
         if dtype not in _KIND_OF and dtype.base_type() not in _WIDER:
