@@ -5,19 +5,23 @@ Layer: tests. The logs are those of the parity tests: late, repeated, altered ev
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.oracle_time import to_us
+from tests.oracle import Spec
+from tests.oracle_time import DAY_US, End, from_us, to_us
 from tests.parity import KEY, batches, control, detection, detection_id, run
-from tests.strategies import SCHEMA, SKEW_US, Case, cases
+from tests.strategies import BOUNCED, EVERY, IS_MAIL, SCHEMA, SKEW_US, Case, cases, scored
+from tocsin import fits, measures
 from tocsin.detection import ref_name
 from tocsin.engine import Engine
 from tocsin.engine.batchfit import History, KeptMeasure, fit_tables, history, kept_measures
@@ -105,7 +109,7 @@ def test_an_engine_that_keeps_windows_says_what_one_that_does_not_says(case, cut
     assert told.trace.to_dicts() == pl.DataFrame(ran.trace, schema=told.trace.schema).to_dicts()
 
 
-@PROFILE
+@settings(PROFILE, max_examples=max(PROFILE.max_examples, 150))
 @given(SHAPES.flatmap(lambda shape: cases(shape=shape)), CUTS)
 def test_tables_fitted_to_closed_windows_are_what_every_event_was_compared_with(case, cuts):
     told = Told(case, cuts)
@@ -146,3 +150,68 @@ def compared_with_tables(case: Case, told: Told) -> int:
 def test_what_is_kept_with_the_windows_says_all_that_a_fit_needs(case):
     for measure in kept_measures(keeping(case).plan).values():
         assert KeptMeasure.from_json(measure.to_json()) == replace(measure)
+
+
+def test_a_late_event_adds_to_distinct_values_only_what_was_not_there():
+    def row(n: int, day: int, address: str) -> dict[str, Any]:
+        at = from_us(to_us(dt.datetime(2025, 3, 3, 12, tzinfo=dt.UTC)) + day * DAY_US)
+        blank = dict.fromkeys(SCHEMA)
+        return blank | {"event_id": f"e{n}", "timestamp": at, "user_id": "ann", "src_ip": address}
+
+    sent = [
+        (0, "192.0.2.1"),
+        (0, "192.0.2.2"),
+        (2, "192.0.2.1"),
+        (0, "192.0.2.1"),
+        (0, "192.0.2.3"),
+        (0, "192.0.2.3"),
+        (4, "192.0.2.1"),
+    ]
+    measure, compared = measures.Distinct("src_ip", per="1d"), fits.own_history(mean=True, windows=9, at_least=1)
+    spec = scored(Spec("r", EVERY, "user_id", measure, compared))
+    log: list[Any] = [row(i, day, address) for i, (day, address) in enumerate(sent)]
+    case = Case([*log, End()], [spec], 0, 7 * DAY_US, (), "UTC")
+    told = Told(case)
+    assert told.closed["lane0"].to_list() == [2, 1]
+    assert told.corrections.select("entity", "lane0").rows() == [("ann", 1)]
+    assert compared_with_tables(case, told) == 4
+
+
+STATISTICS: dict[str, Any] = {"mean": True, "sd": True, "median": True, "mad": True, "quantiles": (0.1, 0.99, 1.0)}
+DENSE = [
+    fits.own_history(**STATISTICS, windows=28, at_least=2),
+    fits.own_history(**STATISTICS, windows=4, at_least=1, same_weekday=True, skip=2),
+    fits.own_history(**STATISTICS, windows=20, at_least=3, exclude_alerted=True, skip=1),
+    fits.population(**STATISTICS, at_least=2),
+    fits.population(**STATISTICS, at_least=1, of=fits.own_history(mean=True, windows=12, at_least=1)),
+]
+
+
+@pytest.mark.parametrize("compared", DENSE)
+@pytest.mark.parametrize("measure", ["Count", "Mean", "Ratio"])
+def test_so_are_tables_of_long_histories_with_gaps_late_events_and_a_date_that_never_was(measure, compared):
+    rng = np.random.default_rng(7)
+    zone, start = "Pacific/Apia", to_us(dt.datetime(2011, 12, 1, tzinfo=dt.UTC))
+    spans = {"per": "1d", "zone": zone}
+    asked: measures.Measure = {
+        "Count": measures.Count(**spans), "Mean": measures.Mean("size", scale=100, **spans),
+        "Ratio": measures.Ratio(num=BOUNCED, den=IS_MAIL, **spans),
+    }[measure]  # fmt: skip
+    log: list[Any] = []
+    for i, day in enumerate(np.sort(rng.uniform(0, 60, 700)).tolist()):
+        at = start + int((day - (rng.uniform(0, 9) if i % 9 == 0 else 0)) * DAY_US)
+        body = {
+            "user_id": f"u{int(rng.integers(12))}",
+            "kind": ("mail", "login")[int(rng.integers(2))],
+            "bounced": bool(rng.integers(2)),
+        }
+        log.append(
+            dict.fromkeys(SCHEMA)
+            | {"event_id": f"e{i:03}", "timestamp": from_us(at), "size": round(rng.uniform(0, 9), 2), **body}
+        )
+    gaps = ((start + 20 * DAY_US, start + 22 * DAY_US),)
+    spec = scored(Spec("r", EVERY, "user_id", asked, compared))
+    case = Case([*log, End()], [spec], DAY_US // 24, 7 * DAY_US, gaps, zone)
+    told = Told(case, range(0, 700, 50))
+    assert told.corrections.height > 20
+    assert compared_with_tables(case, told) > 400

@@ -150,6 +150,27 @@ def test_windows_on_disk_are_read_as_of_any_boundary(tmp_path):
     assert told.select("window", "entity", "lane0", "visible").rows() == [(first + 1, "ann", 1, first + 5)]
 
 
+def test_a_window_in_which_the_rule_fired_is_left_out_of_the_tables_also_with_what_comes_late(tmp_path):
+    rules = RULES.format(windows=5).replace("at_least=1)", "at_least=1, exclude_alerted=True)", 1)
+    (tmp_path / "rules.py").write_text(rules)
+    settings = publishing(tmp_path, rules=False, batches={"rows": 3})
+    settings = settings.model_copy(
+        update={"rules": settings.rules.model_copy(update={"files": (tmp_path / "rules.py",)})}
+    )
+    events = [mail(day, "ann", n=i) for day, n in enumerate((2, 1, 10, 4, 2, 2)) for i in range(n)]
+    late = mail(2, "ann", 20)
+    run(settings, MemorySource("mail", {"": as_lines([*events[:-2], late, *events[-2:]])}))
+    means = {n["valid_from"]: f.row(0)[1:] for n, f in published(settings, "test.volume")}
+    wanted = {
+        1: (2.0, 1),
+        2: (1.5, 2),
+        3: (1.5, 2),
+        4: (7 / 3, 3),
+        5: (9 / 4, 4),
+    }  # ten on day 2 were over three times 1.5
+    assert means == {on_day(d).isoformat(): w for d, w in wanted.items()}
+
+
 def by_name(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob("*/*"))}
 
