@@ -278,13 +278,13 @@ def test_rules_and_references_that_no_file_holds_are_refused(files: Path) -> Non
     events = tc.read(files / "events.parquet")
     detections = tc.load_rules(files / "rules.py")
     with pytest.raises(tc.RuleError, match=r"t\.volume is not among the rules that ship"):
-        verify(detections, events, live=True)
+        verify(detections, events, live=True, rows=10, kills=1)
     (files / "rules.py").write_text(RULES.replace("score > 1.3", "score > 1.4"))
     with pytest.raises(tc.RuleError, match=r"t.volume is not in .*rules.py, or not in this version"):
-        verify(detections, events, live=True, rule_files=[files / "rules.py"])
+        verify(detections, events, live=True, rows=10, kills=1, rule_files=[files / "rules.py"])
     refs = tc.reference(threats=files / "listed.txt")
     with pytest.raises(tc.SourceError, match="reference_files do not hold what refs holds"):
-        verify(tc.rules.ALL, events, refs, live=True)
+        verify(tc.rules.ALL, events, refs, live=True, rows=10, kills=1)
     found = LiveFiles.of(tc.rules.ALL, refs, (), {"threats": str(files / "listed.txt"), "geo": None})
     assert found.references.threats == (files / "listed.txt",)
 
