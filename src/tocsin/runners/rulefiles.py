@@ -81,7 +81,9 @@ def load_rules(path: str | Path, source: bytes | None = None) -> tuple[Detection
     return tuple(found)
 
 
-def check_rules(path: str | Path, columns: Collection[str] | None = None, source: bytes | None = None) -> list[Problem]:
+def check_rules(
+    path: str | Path, columns: Collection[str] | None = None, source: bytes | None = None, *, examples: bool = True
+) -> list[Problem]:
     """Return every problem of a rule file, in the order of its lines.
 
     columns: what the events have, for files about columns that are neither standard nor in their own examples.
@@ -98,7 +100,8 @@ def check_rules(path: str | Path, columns: Collection[str] | None = None, source
     for detection in found:
         if isinstance(detection, Detection) and (detection.where[1], detection.id) not in broken:
             problems += [
-                Problem(*detection.where, detection.id, message) for message in _rule_problems(detection, columns or ())
+                Problem(*detection.where, detection.id, message)
+                for message in _rule_problems(detection, columns or (), examples=examples)
             ]
     return sorted(set(problems), key=lambda p: (p.line, p.rule, p.message))
 
@@ -187,7 +190,7 @@ def _shape_problems(path: Path, found: Sequence[Any]) -> list[Problem]:
     return problems
 
 
-def _rule_problems(detection: Detection, columns: Collection[str]) -> list[str]:
+def _rule_problems(detection: Detection, columns: Collection[str], *, examples: bool) -> list[str]:
     in_examples = {name for e in detection.examples for event in e.events for name in event}
     known = {*STANDARD, *LOOKED_UP, *columns, *in_examples}
     problems = [
@@ -195,7 +198,7 @@ def _rule_problems(detection: Detection, columns: Collection[str]) -> list[str]:
         for name in (*detection.reads, *detection.evidence)
         if name not in known
     ]
-    if not {True, False} <= {e.fires for e in detection.examples}:
+    if examples and not {True, False} <= {e.fires for e in detection.examples}:
         problems.append("needs at least one example that must fire and one that must not.")
     return list(dict.fromkeys(problems)) or _expression_problems(detection)
 

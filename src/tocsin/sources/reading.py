@@ -18,7 +18,7 @@ import polars as pl
 from tocsin.errors import SourceError
 from tocsin.sources import files, parquet, records
 from tocsin.sources.clean import Parsed, Plan, Rejects, clean
-from tocsin.sources.convert import AS_IS
+from tocsin.sources.convert import AS_IS, as_text
 from tocsin.sources.mapping import Mapping, recognise
 from tocsin.sources.order import Collector, Store
 from tocsin.sources.plan import make_plan, raw_kinds
@@ -173,7 +173,7 @@ class TextReader:
         names = list(dict.fromkeys(name for _, kinds in samples for name in kinds))
         mapping, recognised = _mapping_for(names, options)
         sampled = {n: merge_kinds([kinds[n] for _, kinds in samples if n in kinds]) for n in names}
-        frame = pl.concat([f for f, _ in samples], how="diagonal_relaxed")
+        frame = one_sample([f for f, _ in samples])
         name = options.name or mapping.name or self._name
         plan = _plan(mapping, sampled, frame, name, options, fixed=all(i.format == "csv" for i in self._inputs))
         fields = records.fields_of(raw_kinds(mapping, sampled), sampled, plan)
@@ -197,6 +197,21 @@ class TextReader:
             yield from ([parquet.parsed(start, frame)] for start, frame in parquet.slices(source.path))
         else:
             yield from records.records(source, fields, mapping, chunk_bytes=self._options.chunk_bytes)
+
+
+def one_sample(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return samples of several files in one frame; a column that is a list in one and none in another becomes text.
+
+    >>> one_sample([pl.DataFrame({"x": [["a"]]}), pl.DataFrame({"x": ["b"]})])["x"].to_list()
+    ["['a']", 'b']
+    """
+    types: dict[str, set[pl.DataType]] = {}
+    for frame in frames:
+        for name, dtype in frame.schema.items():
+            types.setdefault(name, set()).add(dtype)
+    torn = [name for name, found in types.items() if len(found) > 1 and any(t.is_nested() for t in found)]
+    same = [f.with_columns(as_text(f[name]) for name in torn if name in f.columns) for f in frames]
+    return pl.concat(same, how="diagonal_relaxed")
 
 
 def merge_kinds(kinds: list[str]) -> str:

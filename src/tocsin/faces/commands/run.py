@@ -142,6 +142,8 @@ def _source(text: str, *, once: bool) -> dict[str, Any]:
         return {"kind": "http", "name": SIMPLE}
     if text.startswith("kafka://"):
         brokers, _, topic = text.removeprefix("kafka://").partition("/")
+        if not brokers or not topic:
+            raise UsageError(f"{text}: write kafka://BROKERS/TOPIC, such as kafka://broker:9092/mail.")
         return {"kind": "kafka", "name": _name(topic), "brokers": brokers, "topic": topic}
     path = Path(text)
     kind = "folder" if path.is_dir() else "file"

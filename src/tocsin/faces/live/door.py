@@ -137,7 +137,7 @@ class Door:
         self._server.ready.wait()
         if not self._server.started:
             raise SettingsError(f"http.listen: {self._settings.listen!r}: the door could not be opened.")
-        _LOG.info("door open", extra={"fields": {"url": self.url, "token": "asked" if not self._gate.open else "none"}})
+        _LOG.info("door open", extra={"fields": {"url": self.url, "guarded": not self._gate.open}})
         return self
 
     def stop(self) -> None:

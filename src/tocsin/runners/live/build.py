@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import SettingsError
@@ -22,7 +23,7 @@ from tocsin.sources.live.spool import Spool
 from tocsin.sources.live.spooled import SpoolSource
 from tocsin.sources.live.stdin import StdinSpooler
 from tocsin.sources.live.tail import FileTail
-from tocsin.sources.mapping import load_mapping
+from tocsin.sources.mapping import check_zone, load_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,9 @@ def build_sources(settings: Settings, folder: StateFolder, clock: Callable[[], d
     """
     parts = Parts()
     for asked in settings.sources:
+        check_zone(asked.zone, f"{asked.name}: zone")
+        if asked.mapping is not None:
+            load_mapping(asked.mapping)  # a mistake in it is told at once, not when records come
         if asked.name == RESENT:
             raise SettingsError(f"sources: the name {RESENT!r} is taken; call the source something else.")
         parts.sources.append(_source(asked, settings, folder, clock, parts))
@@ -134,6 +138,7 @@ def build(
     finish: bool = False,
 ) -> Engine:
     """Return an engine that is ready to run over a locked state folder."""
+    _check_log(settings)
     parts = build_sources(settings, folder, clock)
     letters = DeadLetters(folder.dead_letters, keep_days=settings.dead_letter_days, clock=clock)
     asked = () if settings.shadow or settings.log is None else settings.outputs
@@ -146,3 +151,12 @@ def build(
         settings, folder, parts.sources, letters, meters, clock=clock, outputs=outputs, accept_loss=accept_loss, finish=finish
     )  # fmt: skip
     return Engine(live, parts, outputs)
+
+
+def _check_log(settings: Settings) -> None:
+    """Refuse an alert log that cannot be: a file in no folder. A database that is away now may come back."""
+    log = settings.log
+    if log is None and not settings.shadow:
+        raise SettingsError("log: say where alerts go, such as soc.db; or shadow = true, to write none.")
+    if log is not None and "://" not in log and not Path(log).absolute().parent.is_dir():
+        raise SettingsError(f"log: {log}: there is no folder {Path(log).absolute().parent}. Make it first.")

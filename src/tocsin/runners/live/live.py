@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tocsin.live")
 STOP_SECONDS = 3.0
 """How long a clean stop waits for the alert log; what it does not take by then is done by the next start."""
+TIMES = ("lateness", "dedup_horizon", "future_skew")
 LEFT = "stopped before everything was written to the alert log; the next start writes the rest"
 STATUS_SECONDS = 1.0
 MUTE_SECONDS, MOST_MUTED = 60.0, 1000
@@ -183,10 +184,10 @@ class Live:
         _LOG.info("recovered", extra={"fields": facts})
 
     def _resume(self) -> None:
+        self._check_times()
         found = self._snapshots.peek()
         if found is None:
             return
-        self._check_times(found.facts)
         engine = self._preparer.resume(Version(**found.facts["version"]))
         if engine is None:
             return  # nothing had been read by then
@@ -198,12 +199,18 @@ class Live:
         self._machine.resume(engine, restored.state, restored.number, restored.facts)
         self._saved_number = restored.number
 
-    def _check_times(self, facts: dict[str, Any]) -> None:
-        now = self._settings.times
-        for name, before in facts["times"].items():
-            if getattr(now, name) != before:
+    def _check_times(self) -> None:
+        """Keep the time settings with the state, from the first start on; what was decided by them cannot be decided anew."""
+        times = {name: getattr(self._settings.times, name) for name in TIMES}
+        path = self._folder.path / "times.json"
+        if not path.exists():
+            write_durably(path, json.dumps(times).encode())
+            return
+        before = json.loads(path.read_bytes())
+        for name, now in times.items():
+            if before.get(name) != now:
                 raise StateError(
-                    f"{self._folder.path}: times.{name} was {before} when this state was made, the settings say {getattr(now, name)}."
+                    f"{self._folder.path}: times.{name} was {before.get(name)} when this state was made, the settings say {now}."
                     " Which events are late or repeated depends on it: put it back, or start anew with another state folder."
                 )
 
@@ -280,7 +287,7 @@ class Live:
         self._stop.set()
         if done:
             self._snapshot()
-            self._reader.settle()
+            self._reader.look()
         elif self._sink.error is not None and not isinstance(self._sink.error, GaveUpError):
             raise self._sink.error
         else:
@@ -325,10 +332,8 @@ class Live:
         if not self._sink.ended and not self._sink.flush(machine.number, self._patience_seconds()):
             return  # the log is away: there is time for a snapshot when it is back
         began = time.monotonic()
-        times = self._settings.times
-        kept = {name: getattr(times, name) for name in ("lateness", "dedup_horizon", "future_skew")}
         try:
-            written = self._snapshots.save(machine.state, machine.number, {**machine.facts(), "times": kept})
+            written = self._snapshots.save(machine.state, machine.number, machine.facts())
         except PASSING as error:
             self.trouble(f"the snapshot: {error}")
             self._saved_at = time.monotonic()

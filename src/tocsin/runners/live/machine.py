@@ -99,6 +99,19 @@ class Preparer:
         """The columns that the rules read."""
         return {c for d in self._rules[0] for c in (*d.reads, *d.evidence)}
 
+    def outdated(self) -> list[str]:
+        """Forget how those sources are read whose settings say something else by now; return their names.
+
+        What was read stays as it was read: the batch log names the way of each batch. What comes is learnt anew.
+        """
+        found = []
+        for asked in self._settings.sources:
+            decoder = self.decoders.get(asked.name)
+            if decoder is not None and not decoder.answers(asked.mapping, asked.zone, asked.year):
+                del self.decoders[asked.name]
+                found.append(asked.name)
+        return found
+
     def learn(self, source: str, pieces: Sequence[Piece]) -> Version:
         """Learn from a source's first records how it is read; return the version that says so.
 

@@ -108,6 +108,10 @@ class Reader:
     def follow(self, positions: Mapping[str, Mapping[str, Any]], rules: str) -> Iterator[Work]:
         """Yield what comes, from these positions on and by these rules, until `stop` is set or every source has ended."""
         self._open(positions)
+        for source in self._preparer.outdated():
+            self._trouble(
+                f"{source}: the settings read it otherwise than before; what comes from now on is read as they say"
+            )
         if rules != self._preparer.version.rules:
             yield self._written(Version(rules, self._preparer.version.decoders))
         now = time.monotonic()
@@ -121,7 +125,7 @@ class Reader:
             if begun >= look_at:
                 look_at = begun + LOOK_SECONDS
                 yield from self._silences(begun)
-                self._look()
+                self.look()
             pieces = self._gather(begun)
             for version in self._learn():
                 yield self._written(version)
@@ -138,8 +142,7 @@ class Reader:
         """Let the sources forget what is before these positions, by source and partition, when the reader comes to it."""
         self._releasing = positions
 
-    def settle(self) -> None:
-        """Do what was asked of the sources; called by whoever reads."""
+    def _settle(self) -> None:
         positions, self._releasing = self._releasing, None
         for followed in self._followed if positions else ():
             if here := (positions or {}).get(followed.source.name):
@@ -148,8 +151,9 @@ class Reader:
                 except (SourceError, OSError) as error:
                     self._trouble(f"{followed.source.name}: {error}")
 
-    def _look(self) -> None:
-        self.settle()
+    def look(self) -> None:
+        """See to what was asked of the sources, and how much each has left; called by whoever reads."""
+        self._settle()
         behind: dict[tuple[str, str], int] = {}
         for followed in self._followed:
             try:

@@ -231,6 +231,14 @@ class Settings(_Model):
         return found
 
 
+_PLAIN = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "this has to be said",
+    "path_type": "this has to be a path, in quotes",
+    "string_type": "this has to be text, in quotes",
+}
+
+
 def load_settings(path: Path) -> Settings:
     """Return the settings in a TOML file; paths in it are relative to its folder.
 
@@ -256,7 +264,8 @@ def make_settings(document: dict[str, Any], where: str, folder: Path) -> Setting
         first = error.errors(include_url=False)[0]
         place = ".".join(str(p) for p in first["loc"]) or "settings"
         hint = did_you_mean(str(first["loc"][-1]), _all_names()) if first["type"] == "extra_forbidden" else ""
-        raise SettingsError(f"{where}: {place}: {first['msg']}.{hint}") from None
+        said = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")).rstrip(".")
+        raise SettingsError(f"{where}: {place}: {said}.{hint}") from None
     rooted: Settings = _rooted(settings, folder)
     return rooted
 

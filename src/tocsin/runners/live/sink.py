@@ -80,9 +80,14 @@ class Sink:
     def flush(self, number: int, timeout_seconds: float) -> bool:
         """Write all that was put, up to an entry; tell whether that was done in time. A snapshot may hold no more than that."""
         until = time.monotonic() + timeout_seconds
-        self.put(_Flush())
+        asked = False
         while self.flushed < number and self._thread.is_alive() and time.monotonic() < until:
-            time.sleep(0.001)
+            if asked:
+                time.sleep(0.001)
+                continue
+            with contextlib.suppress(queue.Full):  # while the log is away nothing can be put, either
+                self._queue.put(_Flush(), timeout=0.05)
+                asked = True
         return self.flushed >= number
 
     def put(self, item: Outcome | pl.DataFrame | _Flush, waiting: Callable[[], None] = lambda: None) -> None:

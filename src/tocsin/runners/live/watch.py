@@ -147,7 +147,7 @@ class Watcher:
     def _engine(self, digest: str) -> Engine:
         """Check, test, parse and compile a version."""
         for kept in self._versions.manifest(digest).of(RULES):
-            problems = check_rules(kept.where, self._columns(), self._versions.text(kept))
+            problems = check_rules(kept.where, self._columns(), self._versions.text(kept), examples=False)
             if problems:
                 raise BrokenFileError(kept.where, kept.sha256, _listed([str(p) for p in problems]))
         detections, references = self._versions.open(digest)

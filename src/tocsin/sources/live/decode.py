@@ -22,14 +22,14 @@ import polars as pl
 
 from tocsin.errors import MappingError, StateError
 from tocsin.schema import STANDARD, TIME
-from tocsin.sources import delimited, records
+from tocsin.sources import records
 from tocsin.sources.clean import MAX_FIELD_BYTES, Parsed, Rejects, clean
-from tocsin.sources.convert import AS_IS
+from tocsin.sources.convert import AS_IS, as_text
 from tocsin.sources.jsonl_fast import Fields, LineReader, fast_kind
 from tocsin.sources.live.pieces import Letter
+from tocsin.sources.live.sample import look_at
 from tocsin.sources.mapping import Mapping, load_mapping, parse_mapping, recognise
 from tocsin.sources.plan import make_plan, raw_kind, raw_kinds
-from tocsin.sources.reading import kind_of_dtype, merge_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -82,7 +82,7 @@ class Decoder:
 
     >>> from tocsin.sources.live.pieces import Piece, Span
     >>> span = Span("mail", "a.jsonl", None, {"at": 2})
-    >>> piece = Piece(span, b'{"timestamp":"2025-01-01T00:00:00Z","size":5}\\n', prefix="mail", rows=1)
+    >>> piece = Piece(span, b'{"timestamp":"2025-01-01T00:00:00Z","size":5}\n', prefix="mail", rows=1)
     >>> decoder = Decoder.learn("mail", [piece], wanted=["src_ip"])
     >>> decoder.decode(piece, datetime(2025, 1, 1, 0, 1, tzinfo=UTC)).frame.row(0)[0], list(decoder.columns)
     ('mail:1', ['event_id', 'timestamp', 'received_at', 'partition', 'src_ip', 'size'])
@@ -155,7 +155,7 @@ class Decoder:
             MappingError: As `tocsin.read` of these records: no time column, times that need a zone, unit or year; also
                 where no mapping is named and none of the records can be read.
         """
-        frame, kinds, fixed = _look_at(sample)
+        frame, kinds, fixed = look_at(sample)
         known = None if mapping is None else load_mapping(mapping)
         if known is None:
             if not kinds:
@@ -164,6 +164,11 @@ class Decoder:
                 )
             known = recognise(kinds) or Mapping()
         return cls(name, known, kinds, frame, wanted=wanted, zone=zone, year=year, fixed=fixed)
+
+    def answers(self, mapping: str | Path | Mapping | None, zone: str | None, year: int | None) -> bool:
+        """Tell whether these settings would still lead to this decoder; no mapping is any that was recognised."""
+        same = mapping is None or load_mapping(mapping).to_toml() == self.mapping.to_toml()
+        return same and (zone, year) == (self._zone, self._year)
 
     def to_json(self) -> dict[str, Any]:
         """Return what has to be kept so that a later process decodes the same records to the same events."""
@@ -219,7 +224,7 @@ class Decoder:
             read=read,
             accepted=len(frame),
             rejected=rejects.rows + len(piece.faults),
-            cells=rejects.cells,
+            cells=rejects.cells + sum(self._lost(done.frame) for done in cleaned),
             skipped=skipped,
             rows_of=rows_of,
         )
@@ -248,6 +253,11 @@ class Decoder:
         self._fields = Fields(self._fields.kinds | fast, self._fields.wanted | new, self._fields.strict)
         self._lines = LineReader(self._fields, small_bytes=self._lines.small_bytes)
 
+    def _lost(self, frame: pl.DataFrame) -> int:
+        """Return how many values the types of the decoder's columns cannot hold."""
+        odd = [n for n, t in self.columns.items() if n in frame.columns and frame.schema[n] != t]
+        return sum(_as(frame[n], self.columns[n]).null_count() - frame[n].null_count() for n in odd)
+
     def _settled(self, frame: pl.DataFrame, piece: Piece, received_at: datetime, *, scope: bool) -> pl.DataFrame:
         """Return the events with the decoder's columns and no others, stamped."""
         have, height = frame.schema, len(frame)
@@ -256,7 +266,7 @@ class Decoder:
             if name not in have:
                 made[name] = pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
             else:
-                made[name] = frame[name] if have[name] == dtype else frame[name].cast(dtype, strict=False)
+                made[name] = frame[name] if have[name] == dtype else _as(frame[name], dtype)
         if self._counts_files:  # the sample had neither; records may have one or the other
             count = made["attachments"].list.len().cast(pl.Int64)
             made["nr_attachments"] = _filled(made["nr_attachments"], count)
@@ -361,30 +371,11 @@ def _filled(own: pl.Series, other: pl.Series) -> pl.Series:
     return own if not missing else other if missing == len(own) else own.zip_with(own.is_not_null(), other)
 
 
-def _look_at(sample: Sequence[Piece] | bytes) -> tuple[pl.DataFrame, dict[str, str], bool]:
-    """Return some rows, the kinds of their fields, and whether these are all the fields there can be."""
-    if isinstance(sample, bytes):
-        return *records.sample_lines(sample[: records.SAMPLE_BYTES]), False
-    seen: list[tuple[pl.DataFrame, dict[str, str]]] = []
-    if lines := b"".join(_whole(p.data) for p in sample):
-        head = lines if len(lines) <= records.SAMPLE_BYTES else lines[: lines.rfind(b"\n", 0, records.SAMPLE_BYTES) + 1]
-        seen.append(records.sample_lines(head or lines[: records.SAMPLE_BYTES]))
-    formats = {p.format for p in sample if p.parsed}
-    for form in sorted(formats):
-        frames = [q.frame for p in sample if p.format == form for q in p.parsed or ()]
-        frame = pl.concat([f for f in frames if f.width] or [pl.DataFrame()], how="diagonal_relaxed").head(_SAMPLE_ROWS)
-        seen.append((frame, {n: _kind(form, frame[n], alone=not lines and len(formats) == 1) for n in frame.columns}))
-    names = dict.fromkeys(name for _, kinds in seen for name in kinds)
-    kinds = {n: merge_kinds([k[n] for _, k in seen if n in k]) for n in names}
-    frame = pl.concat([f for f, _ in seen] or [pl.DataFrame()], how="diagonal_relaxed")
-    return frame, kinds, bool(kinds) and not lines and formats <= {"csv", "parquet"}
-
-
-def _kind(form: str, column: pl.Series, *, alone: bool) -> str:
-    if form == "parquet":
-        return AS_IS if alone else kind_of_dtype(column.dtype)
-    return delimited.text_kind(column) if form == "csv" else "text"
-
-
-def _whole(data: bytes) -> bytes:
-    return data if not data or data.endswith(b"\n") else data + b"\n"
+def _as(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Return a column as another type: null where a value cannot be."""
+    if dtype == pl.String:
+        return as_text(column)
+    try:
+        return column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:  # a list is no number, whatever is in it
+        return pl.Series(column.name, [None], dtype=dtype).new_from_index(0, len(column))
