@@ -116,6 +116,8 @@ def some_settings(folder: Path, sources: Sequence[str] = ("mail",), **more: Any)
         "state": str(folder / "state"), "log": str(folder / "soc.db"), "keep_scores": True,
         "sources": [{"kind": "file", "name": name, "path": f"{name}.jsonl"} for name in sources],
     }  # fmt: skip
+    if "sources_as" in more:
+        document["sources"] = more.pop("sources_as")
     return make_settings(document | more, "test", folder)
 
 

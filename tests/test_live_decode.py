@@ -253,3 +253,12 @@ def test_rows_that_the_source_parsed_are_found_again_as_json() -> None:
         ("c:3", b'{"timestamp": "never"}', True),
         ("c:4", b'x"', False),
     ]
+
+
+def test_files_that_disagree_whether_a_field_is_a_list_are_all_read(tmp_path):
+    record = {"timestamp": "2025-03-01T00:00:00Z", "kind": "mail", "user_id": "a"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record | {"attachments": ["x.exe"], "note": ["p"]}) + "\n")
+    (tmp_path / "b.csv").write_text("timestamp,kind,user_id,attachments,note\n2025-03-01T01:00:00Z,mail,b,y.exe,q\n")
+    rows = tc.read(tmp_path).frame().collect().sort("timestamp")
+    assert rows["attachments"].to_list() == [["x.exe"], ["y.exe"]]
+    assert rows["note"].to_list() == ['["p"]', "q"]

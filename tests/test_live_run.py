@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from tests.live_fixtures import NOW, MemoryLetters, MemorySource, as_lines, mails, some_settings
 from tocsin.alerts import Alerts
-from tocsin.errors import StateError
+from tocsin.errors import StateError, TocsinError
 from tocsin.runners.live.folder import StateFolder
 from tocsin.runners.live.live import Live
 from tocsin.runners.live.meters import Meters
@@ -211,3 +211,71 @@ def test_memory_is_bounded_when_the_log_is_slower_than_the_stream(tmp_path):
 
     run(settings, MemorySource("mail", {"": lines()}), crash=slow)
     assert max(ahead) <= 12
+
+
+def test_while_the_log_is_away_for_long_a_snapshot_waits_and_a_stop_ends_the_run(tmp_path):
+    settings = some_settings(tmp_path, batches={"rows": 20}, snapshots={"every_seconds": 0.001})
+    stopper: list[threading.Timer] = []
+
+    def away(live: Live) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError("nobody there")
+
+        live._sink._add = refuse
+        stopper.append(threading.Timer(2.0, live.stop))
+        stopper[0].start()
+
+    live = run(settings, MemorySource("mail", {"": lines()}), crash=away, finish=False)
+    assert live.status is not None
+    assert {"the alert log: nobody there"} <= {t["what"] for t in live.status["trouble"]}
+    run(settings, MemorySource("mail", {"": lines()}))
+    assert findings(settings).height > 30
+
+
+def test_time_settings_are_held_to_before_the_first_snapshot_too(tmp_path):
+    settings = some_settings(tmp_path, batches={"rows": 100})
+
+    def crash(live: Live) -> None:
+        apply = live._machine.apply
+
+        def broken(work):
+            if work.number == 3:
+                raise CrashError
+            return apply(work)
+
+        live._machine.apply = broken
+
+    with pytest.raises(CrashError):
+        run(settings, MemorySource("mail", {"": lines()}), crash=crash)
+    with pytest.raises(StateError, match=r"times.lateness was 1h"):
+        run(some_settings(tmp_path, times={"lateness": "2h"}), MemorySource("mail", {"": lines()}))
+
+
+def test_a_source_whose_settings_change_is_read_by_the_new_ones_from_then_on(tmp_path):
+    naive = [line.replace(b"+00:00", b"") for line in lines()]
+    source = {"kind": "file", "name": "mail", "path": "mail.jsonl"}
+
+    def clock_of(zone: str, count: int) -> int:
+        settings = some_settings(tmp_path, sources_as=[source | {"zone": zone}])
+        live = run(settings, MemorySource("mail", {"": naive[:count]}), finish=False)
+        return int(live._machine.state.arrival.clock[0])
+
+    paris = clock_of("Europe/Paris", 100)
+    again = clock_of("Europe/Paris", 130)
+    assert 0 < again - paris < 5 * 3_600_000_000
+    assert clock_of("America/New_York", 131) - again > 5 * 3_600_000_000
+
+
+def test_an_alert_log_in_no_folder_and_a_wrong_mapping_are_refused_before_anything_is_read(tmp_path):
+    from tocsin.runners.live.build import build
+
+    for more, message in (
+        ({"log": str(tmp_path / "nowhere" / "soc.db")}, "there is no folder"),
+        ({"sources_as": [{"kind": "file", "name": "m", "path": "m", "mapping": "no-such-mapping"}]}, "no-such-mapping"),
+        ({"sources_as": [{"kind": "file", "name": "m", "path": "m", "zone": "Mars/Olympus"}]}, "Mars/Olympus"),
+    ):
+        settings = some_settings(tmp_path, **more)
+        folder = StateFolder(settings.state).lock()
+        with pytest.raises(TocsinError, match=message):
+            build(settings, folder, Meters("0", 1, NOW), clock=lambda: NOW)
+        folder.unlock()
