@@ -84,7 +84,7 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def stoppable_postgres() -> Iterator[Server]:
     """A server that a test may stop, if it starts it again."""
     made = Server()
     made.start()

@@ -35,14 +35,14 @@ pytest_plugins = ["log_fixtures", "output_fixtures"]
 
 
 @pytest.fixture
-def where(server: Server, request: pytest.FixtureRequest) -> str:
+def where(stoppable_postgres: Server, request: pytest.FixtureRequest) -> str:
     """A schema of its own."""
     import psycopg
 
     name = f"log{abs(hash(request.node.name))}"
-    with psycopg.connect(server.url) as connection:
+    with psycopg.connect(stoppable_postgres.url) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
-    return f"{server.url}&options=-csearch_path%3D{name}"
+    return f"{stoppable_postgres.url}&options=-csearch_path%3D{name}"
 
 
 def awkward(at: str) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def awkward(at: str) -> list[dict[str, Any]]:
 
 @pytest.mark.needs("postgres", "psycopg")
 def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_findings_are_there_once_afterwards(
-    tmp_path: Path, server: Server, where: str
+    tmp_path: Path, stoppable_postgres: Server, where: str
 ):
     events = log_of(4_000)
     events[2_000:2_000] = awkward(events[2_000]["timestamp"])
@@ -70,7 +70,7 @@ def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_find
     with engine(tmp_path, asked) as running:
         running.until(lambda s: s["events"]["read"] == 1_000, "reading")
         before = peak_bytes(running.process.pid)
-        server.stop()
+        stoppable_postgres.stop()
         try:
             append(path, events[1_000:])
             status = running.until(lambda s: any("the alert log" in t["what"] for t in s["trouble"]), "telling trouble")
@@ -80,29 +80,31 @@ def test_while_postgresql_is_away_trouble_is_told_memory_is_bounded_and_all_find
             assert shown["events"]["read"] < len(events)
             assert peak_bytes(running.process.pid) - before < 100 << 20
         finally:
-            server.start()
+            stoppable_postgres.start()
         running.until(lambda s: s["events"]["read"] == len(events), "writing all")
         back_at = running.status()["at"]
-        server.stop()
+        stoppable_postgres.stop()
         try:
             append(path, [events[-1] | {"event_id": "last", "nr_recipients": 29}])
             running.until(lambda s: s["trouble"][-1]["at"] > back_at, "telling trouble again")
             stop_in_time(running)
         finally:
-            server.start()
+            stoppable_postgres.start()
     with engine(tmp_path, asked, "--finish") as last:
         assert last.wait() == 0, last.tail()
     assert_same(tmp_path, replay(path, tmp_path / "few.py"), where)
 
 
 @pytest.mark.needs("postgres", "psycopg")
-def test_sigterm_ends_at_once_while_postgresql_hangs_and_its_queue_is_full(tmp_path: Path, server: Server, where: str):
+def test_sigterm_ends_at_once_while_postgresql_hangs_and_its_queue_is_full(
+    tmp_path: Path, stoppable_postgres: Server, where: str
+):
     events = log_of(2_000)
     path = write_log(tmp_path / "mail.jsonl", events[:300])
     asked = settings(tmp_path, log=f'"{where}"', more=few_rules(tmp_path), rows=50)
     with engine(tmp_path, asked) as running:
         running.until(lambda s: s["events"]["read"] == 300, "reading")
-        pids = server.pids()
+        pids = stoppable_postgres.pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:

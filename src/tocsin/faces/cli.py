@@ -36,7 +36,7 @@ from tocsin.faces.terminal import BROKEN_PIPE, new_console, safe_lines
 OK, FAILED, USAGE, UNREADABLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = {
     OK: "done",
-    FAILED: "a check failed (verify, rules, demo, status, --strict), a fetch is not complete, or a letter cannot be sent",
+    FAILED: "a check failed (verify, rules, demo, status, --strict), or something could not be completed",
     USAGE: "the command line makes no sense",
     UNREADABLE: "an input cannot be read or an output cannot be written",
     INTERNAL: "an error in tocsin itself: please report it",
