@@ -330,7 +330,10 @@ class Live:
         if machine.engine is None or machine.state is None or machine.number == self._saved_number:
             return
         if not self._sink.ended and not self._sink.flush(machine.number, self._patience_seconds()):
-            return  # the log is away: there is time for a snapshot when it is back
+            self._saved_at = (
+                time.monotonic() + STOP_SECONDS
+            )  # the log is away: the stream goes on before this is tried again
+            return
         began = time.monotonic()
         try:
             written = self._snapshots.save(machine.state, machine.number, machine.facts())
