@@ -51,6 +51,22 @@ def run(
         folder.unlock()
 
 
+def crash_at(number: int) -> Callable[[Live], None]:
+    """Return what lets a process go when it comes to an entry."""
+
+    def crash(live: Live) -> None:
+        apply = live._machine.apply
+
+        def broken(work):
+            if work.number == number:
+                raise CrashError
+            return apply(work)
+
+        live._machine.apply = broken
+
+    return crash
+
+
 def kept_scores(settings: Any) -> pl.DataFrame:
     files = sorted((settings.state / "scores").glob("*.arrow"))
     return pl.concat([pl.read_ipc(f) for f in files]).sort("detection", "event_id", "score", "fired")
@@ -133,18 +149,8 @@ def test_many_starts_that_end_cleanly_after_a_few_batches_give_the_same(tmp_path
 def test_records_that_are_gone_are_named_and_can_be_accepted_as_lost(tmp_path):
     settings = some_settings(tmp_path, batches={"rows": 500})
 
-    def crash(live: Live) -> None:
-        apply = live._machine.apply
-
-        def broken(work):
-            if work.number == 4:
-                raise CrashError
-            return apply(work)
-
-        live._machine.apply = broken
-
     with pytest.raises(CrashError):
-        run(settings, MemorySource("mail", {"": lines()}), crash=crash)
+        run(settings, MemorySource("mail", {"": lines()}), crash=crash_at(4))
     with pytest.raises(LostError, match=r"mail/: gone.*--accept-loss"):
         run(settings, MemorySource("mail", {"": lines()}, lost={""}))
 
@@ -235,18 +241,8 @@ def test_while_the_log_is_away_for_long_a_snapshot_waits_and_a_stop_ends_the_run
 def test_time_settings_are_held_to_before_the_first_snapshot_too(tmp_path):
     settings = some_settings(tmp_path, batches={"rows": 100})
 
-    def crash(live: Live) -> None:
-        apply = live._machine.apply
-
-        def broken(work):
-            if work.number == 3:
-                raise CrashError
-            return apply(work)
-
-        live._machine.apply = broken
-
     with pytest.raises(CrashError):
-        run(settings, MemorySource("mail", {"": lines()}), crash=crash)
+        run(settings, MemorySource("mail", {"": lines()}), crash=crash_at(3))
     with pytest.raises(StateError, match=r"times.lateness was 1h"):
         run(some_settings(tmp_path, times={"lateness": "2h"}), MemorySource("mail", {"": lines()}))
 
