@@ -17,6 +17,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ def by_tocsin(target: Path, form: str, folder: Path, run_in: int) -> tuple[Measu
         source = {"name": "mail", "kind": "folder", "path": str(dropped), "settle_seconds": 0, "follow": False}
     ran = run_engine(settings_of(folder, source, rules={"files": [str(rules)]}), folder)
     found = ran.measured(run_in)
-    with sqlite3.connect(folder / "soc.db") as log:
+    with closing(sqlite3.connect(folder / "soc.db")) as log:
         stateless = {e for (e,) in log.execute("SELECT event_id FROM finding WHERE detection_id = 'subset.stateless'")}
         daily = log.execute("SELECT entity, window_start FROM finding WHERE detection_id = 'subset.daily'").fetchall()
     days = {(user, at // US_PER_DAY) for user, at in daily}
@@ -145,7 +146,7 @@ def by_rival(script: list[str], target: Path, form: str, folder: Path, _run_in: 
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"{script[0]} failed:\n{done.stderr[-3000:]}")
-    with sqlite3.connect(database) as log:
+    with closing(sqlite3.connect(database)) as log:
         stateless = {e for (e,) in log.execute("SELECT event_id FROM stateless")}
         daily = set(log.execute("SELECT user_id, day FROM daily").fetchall())
     return json.loads(done.stdout.splitlines()[-1]), {"stateless": stateless, "daily": daily}
