@@ -223,7 +223,7 @@ class Live:
         self._watcher.start()
         self._meters.mode("shadow" if settings.shadow else "live")
         try:
-            for work in self._stepping(ahead(self._reader.follow(self._machine.positions, digest))):
+            for work in self._stepping(ahead(self._reader.follow(self._machine.positions, digest), self._reader.wait)):
                 self._step(work)
                 self._look()
         finally:

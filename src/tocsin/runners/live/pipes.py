@@ -5,7 +5,6 @@ Enters: an iterator. Leaves: what it yields, in its order, and its error. Layer:
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tocsin.runners.live.patience import GaveUpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 DEPTH = 2
@@ -26,10 +25,11 @@ class _Ended:
     """Marks that nothing more comes."""
 
 
-def ahead(items: Iterator[T]) -> Iterator[T | None]:
+def ahead(items: Iterator[T], waiting: Callable[[], None] = lambda: None) -> Iterator[T | None]:
     """Yield what is made in a thread; and None every now and then where there is nothing yet.
 
-    That the maker gave up, since it was told to stop, is an end like any other.
+    That the maker gave up, since it was told to stop, is an end like any other. waiting: called in the maker's thread every now
+    and then while nobody takes what it made.
 
     >>> [item for item in ahead(iter([1, 2, 3])) if item is not None]
     [1, 2, 3]
@@ -39,9 +39,12 @@ def ahead(items: Iterator[T]) -> Iterator[T | None]:
 
     def put(item: T | BaseException | _Ended) -> None:
         while not left.is_set():
-            with contextlib.suppress(queue.Full):
+            try:
                 ready.put(item, timeout=LOOK_SECONDS)
-                return
+            except queue.Full:
+                waiting()
+                continue
+            return
 
     def make() -> None:
         try:

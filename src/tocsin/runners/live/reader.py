@@ -75,7 +75,7 @@ class Reader:
         self._trouble, self._accept_loss = trouble, accept_loss
         self._idle_seconds = duration_us(settings.times.idle_after) / 1e6
         self._names = {s.name for s in settings.sources}
-        self._turn = 0
+        self._turn, self._look_at = 0, 0.0
         self._behind: dict[tuple[str, str], int] = {}
         self._releasing: Mapping[str, Mapping[str, Any]] | None = None
 
@@ -117,13 +117,12 @@ class Reader:
         now = time.monotonic()
         for followed in self._followed:
             followed.heard = dict.fromkeys(positions.get(followed.source.name, {}), now)
-        look_at = now
+        self._look_at = now
         while not self._stop.is_set():
             if digest := self._changed():
                 yield self._written(Version(digest, self._preparer.version.decoders))
             begun = time.monotonic()
-            if begun >= look_at:
-                look_at = begun + LOOK_SECONDS
+            if begun >= self._look_at:
                 yield from self._silences(begun)
                 self.look()
             pieces = self._gather(begun)
@@ -153,6 +152,7 @@ class Reader:
 
     def look(self) -> None:
         """See to what was asked of the sources, and how much each has left; called by whoever reads."""
+        self._look_at = time.monotonic() + LOOK_SECONDS
         self._settle()
         behind: dict[tuple[str, str], int] = {}
         for followed in self._followed:
@@ -161,6 +161,11 @@ class Reader:
             except (SourceError, OSError) as error:
                 self._trouble(f"{followed.source.name}: {error}")
         self._behind = behind
+
+    def wait(self) -> None:
+        """Go on looking while nothing can be read, since those after the reader are slower; called by its thread."""
+        if time.monotonic() >= self._look_at:
+            self.look()
 
     def behind(self) -> Mapping[tuple[str, str], int]:
         """Return how much each partition has that was not read, by source and partition, as of a second ago."""
