@@ -26,7 +26,7 @@ _any = partial(_in, test=_ANY)
 
 # fmt: off
 MUTATIONS: tuple[Mutation, ...] = (
-    _in("an-unfinished-window-closes-at-the-end", ARRIVE, "else int(self.clock.max(initial=NEVER))", "else int(self.clock.max(initial=NEVER)) + 86_400_000_000",
+    _in("an-unfinished-window-closes-at-the-end", ARRIVE, "last = int(self.clock.max(initial=NEVER))", "last = int(self.clock.max(initial=NEVER)) + 86_400_000_000",
         "the_last_day_is_not_silent_at_the_end_of_the_input"),
     _in("a-window-closes-while-it-runs", RUNNING, "self.calendar.number(np.array([instant], np.int64))[0]) - 1)",
         "self.calendar.number(np.array([instant], np.int64))[0]))", "a_silent_day_fires_when_it_is_over_and_not_before"),

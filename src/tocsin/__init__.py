@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tocsin import questions as ask
     from tocsin.alerts import Alerts, Grouping
     from tocsin.detection import Condition, Context, Detection, Example, col, ctx, known, prev, ref, score, total, value
-    from tocsin.engine import End, Engine, Idle, State
+    from tocsin.engine import End, Engine, Expect, Idle, State
     from tocsin.engine.fitting import fit
     from tocsin.engine.parameters import operating_hours, poisson_parameter
     from tocsin.engine.replay import Backtest, backtest
@@ -53,7 +53,7 @@ _HOMES = {
         "total",
         "value",
     ),
-    "engine": ("End", "Engine", "Idle", "State"),
+    "engine": ("End", "Engine", "Expect", "Idle", "State"),
     "engine.fitting": ("fit",),
     "engine.parameters": ("operating_hours", "poisson_parameter"),
     "engine.replay": ("Backtest", "backtest"),
@@ -85,7 +85,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Alerts", "Backtest", "Condition", "Context", "Count", "Detection", "Distinct", "End", "Engine", "Events", "Example",
-    "FirstSeen", "Grouping", "History", "Hours", "Idle", "Imported", "LifecycleError", "MappingError", "Max", "Mean", "Min",
+    "Expect", "FirstSeen", "Grouping", "History", "Hours", "Idle", "Imported", "LifecycleError", "MappingError", "Max", "Mean", "Min",
     "Previous", "Ratio", "References", "RuleError", "Simulation", "SourceError", "State", "StateError", "StatisticsError", "Sum",
     "Table", "TableError", "TocsinError", "ask", "backtest", "check_rules", "col", "compare", "ctx", "explain", "fit", "known",
     "limit", "load_rules", "load_state", "metrics", "operating_hours", "own_history", "poisson_parameter", "population", "prev",

@@ -3,8 +3,8 @@
 Enters: detections, events, reference data. Leaves: findings, tallies, scores. Layer: above rules, below runners.
 """
 
-from tocsin.engine.arrive import End, Idle
+from tocsin.engine.arrive import End, Expect, Idle
 from tocsin.engine.core import Engine, State
 from tocsin.engine.output import Output
 
-__all__ = ["End", "Engine", "Idle", "Output", "State"]
+__all__ = ["End", "Engine", "Expect", "Idle", "Output", "State"]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 END_OF_TIME = 1 << 62
+UNHEARD = NEVER + 1
+"""The clock of a partition that is expected: earlier than any event, so that nothing is released before it speaks."""
 FEW_TIES = 100
 """Instants with several events in one frame, up to which the frame is not gathered row by row."""
 
@@ -36,11 +38,21 @@ class Idle:
 
 
 @dataclass(frozen=True)
+class Expect:
+    """Control record: a partition has events that were not read yet; it holds the others back until it speaks or falls silent.
+
+    Of a partition that was heard before it changes nothing.
+    """
+
+    partition: str = ""
+
+
+@dataclass(frozen=True)
 class End:
     """Control record: the input has ended; everything that waits is released."""
 
 
-Control = Idle | End
+Control = Idle | Expect | End
 
 
 class Arrival:
@@ -61,12 +73,25 @@ class Arrival:
         if isinstance(record, End):
             self.frontier = END_OF_TIME
             return self.release(None)
-        if record.partition in self.partitions:
+        if isinstance(record, Expect):
+            self._expect(record.partition)
+        elif record.partition in self.partitions:
             self.idle[self.partitions[record.partition]] = True
             low = k.lowest_clock(self.clock, self.idle)
             if low != NEVER:
                 self.frontier = max(self.frontier, int(low) - self.lateness)
         return self.release(None)
+
+    def _expect(self, name: str) -> None:
+        self._number(name)
+        number = self.partitions[name]
+        if self.clock[number] <= UNHEARD:
+            self.clock[number], self.idle[number] = UNHEARD, False
+
+    def expected(self) -> list[str]:
+        """Return the partitions that hold the others back and were not heard yet."""
+        holding = (self.clock == UNHEARD) & ~self.idle
+        return [name for name, i in self.partitions.items() if holding[i]] if holding.any() else []
 
     def judge(self, frame: pl.DataFrame) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """Return the fate of each event, in arrival order, and the clock that late ones were late against."""
@@ -125,7 +150,10 @@ class Arrival:
 
         The end of the input is not the end of its last window: who has sent nothing in half of it is not silent.
         """
-        return self.frontier if self.frontier < END_OF_TIME else int(self.clock.max(initial=NEVER))
+        if self.frontier < END_OF_TIME:
+            return self.frontier
+        last = int(self.clock.max(initial=NEVER))
+        return last if last > UNHEARD else int(NEVER)
 
     @property
     def waiting(self) -> pl.DataFrame | None:

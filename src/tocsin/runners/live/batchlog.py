@@ -3,8 +3,9 @@
 Enters: entries, one by one. Leaves: the same entries after a crash, in their order. Layer: runners.
 
 An entry is written and synced before anything of it is applied. It says which records of which partitions made up the batch,
-in which order, and when they were received; or that a partition went silent, that other rules hold from here on, that the
-input has ended. Whoever folds the entries over the records gets the same scores, wherever the process stopped in between.
+in which order, and when they were received; or that a partition went silent or is expected to speak, that other rules hold
+from here on, that the input has ended. Whoever folds the entries over the records gets the same scores, wherever the
+process stopped in between.
 
 The log is made of files named by their first entry. A line is ``CRC JSON``. The last line of the last file may be torn by a
 crash (its end is missing, or pages of it are zeros): it was never acted upon, and is cut. Damage anywhere else is an
@@ -49,6 +50,14 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """A partition has records that were not read yet: it holds the others back until it speaks or is silent."""
+
+    partition: str
+    kind: ClassVar[str] = "expected"
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """From here on these rules and reference data hold, and records are read in this way (digests, by source)."""
 
@@ -64,8 +73,8 @@ class Finish:
     kind: ClassVar[str] = "finish"
 
 
-Entry = Batch | Silent | Version | Finish
-_KINDS: dict[str, type[Any]] = {c.kind: c for c in (Batch, Silent, Version, Finish)}
+Entry = Batch | Silent | Expected | Version | Finish
+_KINDS: dict[str, type[Any]] = {c.kind: c for c in (Batch, Silent, Expected, Version, Finish)}
 
 
 class BatchLog:

@@ -49,6 +49,10 @@ STOP_SECONDS = 3.0
 """How long a clean stop waits for the alert log; what it does not take by then is done by the next start."""
 TIMES = ("lateness", "dedup_horizon", "future_skew")
 LEFT = "stopped before everything was written to the alert log; the next start writes the rest"
+ONE_SOURCE = (
+    "this state began with one source: ids of the others are not told apart from its own, an id seen twice is a duplicate or a"
+    " conflict; another state folder begins anew"
+)
 STATUS_SECONDS = 1.0
 MUTE_SECONDS, MOST_MUTED = 60.0, 1000
 MOST_WAITING_ROWS = 2_000_000
@@ -200,13 +204,19 @@ class Live:
         self._saved_number = restored.number
 
     def _check_times(self) -> None:
-        """Keep the time settings with the state, from the first start on; what was decided by them cannot be decided anew."""
+        """Keep the time settings with the state, from the first start on; what was decided by them cannot be decided anew.
+
+        So it is with whether there are several sources, whose ids are told apart.
+        """
         times = {name: getattr(self._settings.times, name) for name in TIMES}
         path = self._folder.path / "times.json"
         if not path.exists():
-            write_durably(path, json.dumps(times).encode())
+            write_durably(path, json.dumps(times | {"scope": self._preparer.scope}).encode())
             return
         before = json.loads(path.read_bytes())
+        now_scoped, self._preparer.scope = self._preparer.scope, before.get("scope", self._preparer.scope)
+        if now_scoped and not self._preparer.scope:
+            self.trouble(ONE_SOURCE)
         for name, now in times.items():
             if before.get(name) != now:
                 raise StateError(
@@ -223,7 +233,7 @@ class Live:
         self._watcher.start()
         self._meters.mode("shadow" if settings.shadow else "live")
         try:
-            for work in self._stepping(ahead(self._reader.follow(self._machine.positions, digest), self._reader.wait)):
+            for work in self._stepping(ahead(self._reader.follow(self._machine, digest), self._reader.wait)):
                 self._step(work)
                 self._look()
         finally:

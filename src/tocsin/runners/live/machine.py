@@ -17,10 +17,10 @@ import polars as pl
 
 from tocsin.calendars import moment
 from tocsin.durable import write_durably
-from tocsin.engine import End, Engine, Idle
+from tocsin.engine import End, Engine, Expect, Idle
 from tocsin.engine.kept import NOTHING
 from tocsin.errors import SettingsError, StateError
-from tocsin.runners.live.batchlog import Batch, Entry, Finish, Silent, Version
+from tocsin.runners.live.batchlog import Batch, Entry, Expected, Finish, Silent, Version
 from tocsin.sources.live.decode import Decoder, letter_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class Preparer:
     def __init__(self, settings: Settings, versions: Versions, folder: Path, key: bytes) -> None:
         self._settings, self._versions, self._key = settings, versions, key
         self._folder = folder
-        self._several = len(settings.sources) > 1
+        self.scope = len(settings.sources) > 1
+        """Whether ids are told apart by source, and rules see a column ``source``: as it was when the state began."""
         self.decoders: dict[str, Decoder] = {}
         self.version = Version("", {})
         self.engine: Engine | None = None
@@ -182,7 +183,7 @@ class Preparer:
                         f" Say in the mappings what it is: [columns.{name}] kind = ..."
                     )
                 said.setdefault(name, source)
-        return found | ({"source": pl.String} if self._several else {})
+        return found | ({"source": pl.String} if self.scope else {})
 
     def ready(self, number: int, entry: Entry, pieces: Sequence[Piece] = (), begun: float = 0.0) -> Work:
         """Return an entry with all that can be done for it before the state is at hand."""
@@ -200,7 +201,7 @@ class Preparer:
             if decoder is None:
                 self._return(work, piece)
                 continue
-            done: Decoded = decoder.decode(piece, moment(received_at), scope=self._several)
+            done: Decoded = decoder.decode(piece, moment(received_at), scope=self.scope)
             work.letters += done.letters
             work.read += done.read
             work.rejected += done.rejected
@@ -231,6 +232,16 @@ class Machine:
         self.positions: dict[str, dict[str, Any]] = {}
         self.finished = False
         self.read = self.rejected = 0
+        self._before: list[str] = []  # what was expected before there was an engine: nothing had been read
+
+    def expected(self) -> list[str]:
+        """Return the partitions, as the engine names them, that hold the others back and were not heard yet."""
+        return list(self._before) if self.state is None else self.state.arrival.expected()
+
+    def clocked(self) -> list[str]:
+        """Return the partitions, as the engine names them, that hold the others back."""
+        arrival = None if self.state is None else self.state.arrival
+        return [] if arrival is None else [name for name, i in arrival.partitions.items() if not arrival.idle[i]]
 
     def facts(self) -> dict[str, Any]:
         """Return what a snapshot has to say beside the state."""
@@ -262,6 +273,8 @@ class Machine:
             self._batch(work, entry, outcome)
         elif isinstance(entry, Silent):
             self._silence(entry.partition, outcome)
+        elif isinstance(entry, Expected):
+            self._expect(entry.partition, outcome)
         elif isinstance(entry, Finish):
             self._step(End(), outcome)
             self.finished = True
@@ -274,6 +287,8 @@ class Machine:
         if work.engine is not None and work.engine is not self.engine:
             if self.engine is None or self.state is None:
                 self.state = work.engine.new_state()
+                for partition in self._before:
+                    self.state, _ = work.engine.step(self.state, Expect(partition))
             else:
                 self.state = work.engine.adopt(self.engine, self.state)
             self.engine = work.engine
@@ -284,9 +299,25 @@ class Machine:
             self.positions.setdefault(span.source, {})[span.partition] = span.stop
         if work.frame is not None:
             self._step(work.frame, outcome)
+            self._heard(work.frame, outcome)
+
+    def _heard(self, frame: pl.DataFrame, outcome: Outcome) -> None:
+        """Expect no longer what has spoken under names that its records give themselves."""
+        if expected := self.expected():
+            spoken = frame["partition"].unique().to_list()
+            for name in expected:
+                if any(n.startswith(f"{name}/") for n in spoken):
+                    self._step(Idle(name), outcome)
+
+    def _expect(self, partition: str, outcome: Outcome) -> None:
+        if self.state is None:
+            self._before.append(partition)
+        else:
+            self._step(Expect(partition), outcome)
 
     def _silence(self, partition: str, outcome: Outcome) -> None:
         """Let a partition, and those that its records name themselves within it, hold the others back no longer."""
+        self._before = [name for name in self._before if name != partition]
         known = [] if self.state is None else sorted(self.state.arrival.partitions)
         for name in known:
             if name == partition or name.startswith(f"{partition}/"):

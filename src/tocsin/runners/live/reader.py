@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tocsin.calendars import duration_us, instant_us
 from tocsin.errors import MappingError, SourceError
-from tocsin.runners.live.batchlog import Batch, Finish, Silent, Version
+from tocsin.runners.live.batchlog import Batch, Expected, Finish, Silent, Version
 from tocsin.runners.live.patience import patiently
 from tocsin.sources.live import LostError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tocsin.runners.live.batchlog import BatchLog, Entry
-    from tocsin.runners.live.machine import Preparer, Work
+    from tocsin.runners.live.machine import Machine, Preparer, Work
     from tocsin.runners.live.settings import Settings
     from tocsin.sources.live import LiveSource, Piece, Span
 
@@ -42,6 +42,8 @@ class _Followed:
     heard: dict[str, float] = field(default_factory=dict)
     """When each partition was last heard of, by the monotonic clock."""
     silent: set[str] = field(default_factory=set)
+    empty_since: float | None = None
+    """Since when it has given nothing although it was asked."""
     untold: list[Piece] = field(default_factory=list)
     """Pieces of a source of which it is not known yet how it is read."""
     open: bool = False
@@ -76,6 +78,7 @@ class Reader:
         self._idle_seconds = duration_us(settings.times.idle_after) / 1e6
         self._names = {s.name for s in settings.sources}
         self._turn, self._look_at = 0, 0.0
+        self._new = True  # whether partitions were heard that had not been heard before
         self._behind: dict[tuple[str, str], int] = {}
         self._releasing: Mapping[str, Mapping[str, Any]] | None = None
 
@@ -105,8 +108,9 @@ class Reader:
 
     # What comes
 
-    def follow(self, positions: Mapping[str, Mapping[str, Any]], rules: str) -> Iterator[Work]:
-        """Yield what comes, from these positions on and by these rules, until `stop` is set or every source has ended."""
+    def follow(self, machine: Machine, rules: str) -> Iterator[Work]:
+        """Yield what comes, from where a machine stands and by these rules, until `stop` is set or every source has ended."""
+        positions, expected, clocked = machine.positions, machine.expected(), machine.clocked()
         self._open(positions)
         for source in self._preparer.outdated():
             self._trouble(
@@ -116,8 +120,13 @@ class Reader:
             yield self._written(Version(rules, self._preparer.version.decoders))
         now = time.monotonic()
         for followed in self._followed:
-            followed.heard = dict.fromkeys(positions.get(followed.source.name, {}), now)
+            prefix = f"{followed.source.name}/"
+            waited_for = [name.removeprefix(prefix) for name in expected if name.startswith(prefix)]
+            followed.heard = dict.fromkeys([*positions.get(followed.source.name, {}), *waited_for], now)
         self._look_at = now
+        for name in clocked:
+            if name.partition("/")[0] not in self._names:
+                yield self._written(Silent(name))  # its source is in the settings no longer: nothing of it can come
         while not self._stop.is_set():
             if digest := self._changed():
                 yield self._written(Version(digest, self._preparer.version.decoders))
@@ -126,6 +135,7 @@ class Reader:
                 yield from self._silences(begun)
                 self.look()
             pieces = self._gather(begun)
+            yield from self._expectations()
             for version in self._learn():
                 yield self._written(version)
             told = [p for f in self._followed for p in self._told(f)] + pieces
@@ -164,6 +174,8 @@ class Reader:
 
     def wait(self) -> None:
         """Go on looking while nothing can be read, since those after the reader are slower; called by its thread."""
+        for followed in self._followed:
+            followed.empty_since = None
         if time.monotonic() >= self._look_at:
             self.look()
 
@@ -238,6 +250,11 @@ class Reader:
         for told in getattr(source, "told", list)():
             self._trouble(f"{source.name}: {told}")
         now = time.monotonic()
+        if pieces:
+            followed.empty_since = None
+        elif followed.empty_since is None:
+            followed.empty_since = now
+        self._new |= any(p.span.partition not in followed.heard for p in pieces)
         for piece in pieces:
             followed.heard[piece.span.partition] = now
             followed.silent.discard(piece.span.partition)
@@ -268,14 +285,31 @@ class Reader:
         followed.untold = [p for p in followed.untold if self._untold(p)]
         return told
 
+    def _expectations(self) -> Iterator[Work]:
+        """Yield a record for each partition that has something to read and was never heard: the others' clocks wait for it.
+
+        Before the first events of any partition are applied, all are looked at: else what an older backlog holds would be late.
+        """
+        if self._new:
+            self.look()
+        self._new = False
+        for followed in self._followed:
+            name = followed.source.name
+            unheard = {p for (s, p), n in self._behind.items() if s == name and n} - followed.heard.keys()
+            for partition in sorted(unheard if name in self._names else ()):
+                followed.heard[partition] = time.monotonic()
+                yield self._written(Expected(f"{name}/{partition}"))
+
     def _silences(self, now: float) -> Iterator[Work]:
-        """Yield a record for each partition that has been silent too long and has nothing more to read."""
+        """Yield a record for each partition that has been silent too long, and has nothing more to read or does not give it."""
         for followed in self._followed:
             name = followed.source.name
             behind = {p: n for (s, p), n in self._behind.items() if s == name}
             gone = set(getattr(followed.source, "revoked", list)())
             quiet = {p for p, at in followed.heard.items() if now - at >= self._idle_seconds} - followed.silent
-            for partition in sorted((gone | {p for p in quiet if not behind.get(p)}) - followed.silent):
+            if followed.empty_since is None or now - followed.empty_since < self._idle_seconds:
+                quiet = {p for p in quiet if not behind.get(p)}
+            for partition in sorted((gone | quiet) - followed.silent):
                 followed.silent.add(partition)
                 yield self._written(Silent(f"{name}/{partition}"))
 

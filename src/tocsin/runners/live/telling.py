@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tocsin.calendars import moment
+from tocsin.engine.arrive import UNHEARD
 from tocsin.kernels.windows import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tocsin.engine.arrive import Arrival
     from tocsin.runners.live.deadletters import DeadLetters
     from tocsin.runners.live.machine import Machine
     from tocsin.runners.live.meters import Meters
@@ -55,10 +57,18 @@ def _tell_sources(
     arrival = None if machine.state is None else machine.state.arrival
     for (source, partition), unread in behind.items():
         unit = units.get(source, "bytes")
-        number = None if arrival is None else arrival.partitions.get(f"{source}/{partition}")
-        if arrival is None or number is None:
+        numbers = [] if arrival is None else _numbers(arrival, f"{source}/{partition}")
+        if arrival is None or not numbers:
             meters.source(source, partition, behind=unread, unit=unit)
             continue
-        clock = int(arrival.clock[number])
-        watermark = None if clock == NEVER else moment(clock)
-        meters.source(source, partition, behind=unread, unit=unit, watermark=watermark, idle=bool(arrival.idle[number]))
+        awake = [i for i in numbers if not arrival.idle[i]]
+        clock = min(int(arrival.clock[i]) for i in awake or numbers)
+        meters.source(source, partition, behind=unread, unit=unit, watermark=moment(clock), idle=not awake)
+
+
+def _numbers(arrival: Arrival, place: str) -> list[int]:
+    """Return the partitions heard of a place: it itself, or those that its records name themselves within it."""
+    return [
+        i for name, i in arrival.partitions.items()
+        if arrival.clock[i] > UNHEARD and (name == place or name.startswith(f"{place}/"))
+    ]  # fmt: skip
