@@ -320,6 +320,19 @@ def test_pieces_of_a_large_table_are_bounded_and_one_large_record_comes_alone(tm
     assert sizes == [len(LINES[0]) + 1, len(large) + 1, len(LINES[0]) + 1]
 
 
+def test_a_file_whose_name_says_no_format_is_left_and_named_once(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"event_id": "1"}\n')
+    (tmp_path / "events.json\u202el").write_bytes(b"{}\n")
+    (tmp_path / "half.jsonl.part").write_bytes(b"{}\n")
+    source = DropFolder("drop", tmp_path, clock=Clock(), scan_seconds=0, follow=False)
+    source.open({})
+    assert [p.rows for p in source.poll(10, 1 << 20)] == [1]
+    (told,) = source.told()
+    assert told.startswith(r"'events.json\u202el' is not read")
+    source.behind()
+    assert source.told() == []
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(tc.errors.SourceError, match="no such folder"):
         DropFolder("drop", tmp_path / "none", clock=Clock())

@@ -98,7 +98,7 @@ def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     names = [c for c in root_names(expression) if c in frame.columns] or frame.columns[:1]
     columns = [frame[c].rechunk() for c in dict.fromkeys(names)]
     scope = pl.DataFrame([pl.concat([c, c], rechunk=True) for c in columns] if n == 1 else columns)
-    result = scope.select(expression.alias("value"))["value"]
+    result = scope.select_seq(expression.alias("value"))["value"]  # one expression: no other thread could help
     if len(result) == scope.height:
         return result[:n]
     if len(result) == 1 and not root_names(expression):

@@ -20,7 +20,7 @@ from tocsin.lifecycle.frames import TIME
 from tocsin.lifecycle.history import check_time
 from tocsin.lifecycle.words import SEVERITIES, STATES, check_word
 from tocsin.store import Store, append, read
-from tocsin.store.rows import among
+from tocsin.store.rows import among, read_known
 from tocsin.store.schema import TABLES
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Alerts(Triage):
         self, connection: Connection, findings: pl.DataFrame, peaks: pl.DataFrame | None
     ) -> pl.DataFrame:
         ids = pl.concat([f["finding_id"] for f in (findings, *([] if peaks is None else [peaks]))]).unique()
-        rows = read(connection, "finding", among(TABLES["finding"].c.finding_id, ids, connection.dialect.name))
+        rows = read_known(connection, "finding", ids)
         return rows.select("finding_id", "alert_id", "time", "window_end", "score", "peak_score")
 
     def _raise_peaks(

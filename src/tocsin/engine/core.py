@@ -159,7 +159,8 @@ class Engine:
 
     def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return what is kept of events until they are released."""
-        return frame.select(c for c in frame.columns if c.startswith("@") or c in self.plan.released)
+        kept = (c for c in frame.get_columns() if c.name.startswith("@") or c.name in self.plan.released)
+        return pl.DataFrame(kept)
 
     def prepare(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Attach look-ups and hashes to a batch. It needs no state, so it can run ahead in another thread."""
@@ -213,7 +214,7 @@ class Engine:
         slots = [_series(f"@s.{e}", s.number(frame, e)) for e, s in state.slots.items()]
         kept = {f"@h.{e}{i}" for e in self.plan.hashed for i in (1, 2)}
         done = [c for c in frame.columns if c.startswith(("@h.", "@id", "@content", "@received")) and c not in kept]
-        return frame.drop(done).with_columns(slots)
+        return pl.DataFrame([*(c for c in frame.get_columns() if c.name not in done), *slots])
 
     def _rows(self, frame: pl.DataFrame) -> Rows:
         return Rows(

@@ -77,7 +77,7 @@ def sign(detection: Detection) -> float:
 def peaks(detection: Detection, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the new peak of each window in which later events scored higher than the finding that opened it."""
     last = rows.group_by("@slot", "@window", maintain_order=True).last()
-    return last.select(_finding_id(detection, last), peak_score="@score")
+    return last.select_seq(_finding_id(detection, last), peak_score="@score")
 
 
 def _finding_id(detection: Detection, rows: pl.DataFrame) -> pl.Series:
@@ -89,7 +89,7 @@ def _finding_id(detection: Detection, rows: pl.DataFrame) -> pl.Series:
         if detection.windowed
         else [source, pl.col("event_id")]
     )
-    text = rows.select(
+    text = rows.select_seq(
         pl.concat_str([pl.lit(detection.id), pl.lit(detection.version), *parts], separator="\x1f").alias("x")
     )["x"]
     return hex_digest(text).alias("finding_id")
@@ -135,7 +135,7 @@ def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Data
     threshold = (
         evaluate(rows, detection.when.threshold).cast(pl.Float64) if number is None else pl.lit(number, pl.Float64)
     )
-    frame = rows.select(
+    frame = rows.select_seq(
         _finding_id(detection, rows), detection_id=pl.lit(detection.id), version=pl.lit(detection.version),
         severity=pl.lit(detection.severity), tier=pl.lit(detection.tier, pl.Int8),
         title=pl.lit(detection.title), entity_kind=pl.lit(detection.entity),
@@ -144,7 +144,7 @@ def write(detection: Detection, rows: pl.DataFrame, refs_digest: str) -> pl.Data
         evidence=evidence, table_digest=_table_digest(detection, rows, refs_digest), event_id=pl.col("event_id"),
         suppressed_by=pl.lit(None, pl.String), **optional,
     )  # fmt: skip
-    return frame.select(list(SCHEMA))
+    return pl.DataFrame([frame[name] for name in SCHEMA])
 
 
 def write_error(detection: Detection, event: pl.DataFrame, message: str) -> pl.DataFrame:
@@ -173,6 +173,6 @@ def _table_digest(detection: Detection, rows: pl.DataFrame, refs_digest: str) ->
         keys = "".join(f"{name}{fit.key}" for name, fit in detection.fits.items())
         refs = [pl.col(c).cast(pl.String).fill_null("") for c in rows.columns if c.startswith("@ref.")]
         window = pl.col("@window").cast(pl.String).fill_null("") if "@window" in rows.columns else pl.lit("")
-        text = rows.select(pl.concat_str([pl.lit(keys), window, *refs], separator="\x1f").alias("x"))["x"]
+        text = rows.select_seq(pl.concat_str([pl.lit(keys), window, *refs], separator="\x1f").alias("x"))["x"]
         return hex_digest(text)
     return pl.lit(refs_digest if detection.tier == 2 else digest(detection.version), pl.String)

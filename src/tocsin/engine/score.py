@@ -95,7 +95,8 @@ def _fires(when: Condition, scope: pl.DataFrame, values: NDArray[np.float64]) ->
     if passed is not None and (when.extra is None or not passed.any()):
         return passed
     column = pl.Series("@score", values, nan_to_null=True)
-    fires = evaluate(scope.drop("@score", strict=False).hstack([column]), when.expression).cast(pl.Boolean)
+    seen = pl.DataFrame([*(c for c in scope.get_columns() if c.name != "@score"), column])
+    fires = evaluate(seen, when.expression).cast(pl.Boolean)
     if fires.null_count():
         fires = fires.fill_null(value=False)
     return np.ascontiguousarray(fires.to_numpy())

@@ -6,6 +6,7 @@ that are the same whenever the same thing is said. Layer: lifecycle.
 
 from __future__ import annotations
 
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -143,7 +144,7 @@ def digest(parts: Sequence[pl.Expr], frame: pl.DataFrame) -> pl.Series:
     """
     told = [pl.when(p.is_null()).then(pl.lit("\x00")).otherwise(p.cast(pl.String).fill_null("")) for p in parts]
     text = frame.select(pl.concat_str(told, separator="\x1f").alias("text"))["text"]
-    if len(text) <= FEW:
+    if len(text) <= FEW and "tocsin.hashing" not in sys.modules:
         return pl.Series([siphash_128(t.encode(), _PUBLIC_KEY).hex() for t in text], dtype=pl.String)
     from tocsin.hashing import hash_column  # loads a compiler, which few rows can do without
 

@@ -56,6 +56,21 @@ def read(connection: Connection, name: str, *where: ColumnElement[bool], chunk: 
         return _frame(name, [part.result() for part in parts])
 
 
+def read_known(connection: Connection, name: str, ids: pl.Series) -> pl.DataFrame:
+    """Return the rows that have these identities; where there is none, which is the rule on a stream, that is quickly said."""
+    sqlite, table = connection.dialect.name == "sqlite", TABLES[name]
+    within = "SELECT value FROM json_each(?)" if sqlite else "SELECT json_array_elements_text(%s::json)"
+    cursor = connection.connection.cursor()
+    cursor.execute(f"SELECT 1 FROM {name} WHERE {IDENTITY[name]} IN ({within}) LIMIT 1", (json.dumps(ids.to_list()),))  # noqa: S608
+    known = cursor.fetchone() is not None
+    cursor.close()
+    return (
+        read(connection, name, among(table.c[IDENTITY[name]], ids, connection.dialect.name))
+        if known
+        else _frame(name, [])
+    )
+
+
 def _columns(connection: Connection, name: str, where: tuple[ColumnElement[bool], ...]) -> tuple[Any, list[Any]]:
     """Return the columns as JSON, and for SQLite, whose JSON rounds fractions, the rows that have any."""
     table, sqlite = TABLES[name], connection.dialect.name == "sqlite"

@@ -6,6 +6,7 @@ Enters: a settings file, or a source and options. Leaves: exit code 0 after a cl
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tocsin.runners.live.live import Live
     from tocsin.runners.live.settings import Settings
 
+SWITCH_SECONDS = 0.0005
 SIMPLE = "events"
 """The name of the source where one is given on the command line."""
 
@@ -77,12 +79,24 @@ def run(
     Everything the engine knows is in the state folder; it may be killed at any moment and started again, and neither loses
     a finding nor writes one twice. SIGTERM and Ctrl-C end it cleanly. `tocsin status` shows how it does.
     """
+    _suit_small_batches()
     typed: dict[str, Any] = {
         "state": state, "log": log, "rules": rules, "looking_up": looking_up, "map": map, "zone": zone, "listen": listen,
         "shadow": shadow, "once": once or finish, "keep_scores": keep_scores,
     }  # fmt: skip
     settings = _from_file(Path(source), typed) if source.endswith(".toml") else _from_options(source, typed)
     return _run(settings, accept_loss=accept_loss, finish=finish)
+
+
+def _suit_small_batches() -> None:
+    """Let each thread of the engine do its own work, and hand over soon.
+
+    Its batches are small: what Polars gives to a pool comes back later than it would have been done (a step of 60 events took
+    twice as long), and a thread that wants the interpreter back after every query waits five milliseconds for it by default.
+    Polars reads its setting when it is loaded, so nothing that needs it may be imported before; who sets it himself has his way.
+    """
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _from_file(path: Path, typed: dict[str, Any]) -> "Settings":

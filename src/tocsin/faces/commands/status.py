@@ -124,7 +124,8 @@ def _fact_words(found: "Status") -> list[tuple[str, str]]:
     events, latency = found.get("events") or {}, found.get("latency_ms") or {}
     fates = ("accepted", "late", "duplicate", "conflict", "future", "rejected")
     told = ", ".join(f"{whole(events.get(fate))} {fate}" for fate in fates if events.get(fate) or fate == "accepted")
-    facts = [("events", f"{whole(events.get('read'))} read, {number(events.get('per_second'))} a second now; {told}")]
+    rate = "" if found.get("mode") == "stopped" else f", {number(events.get('per_second'))} a second now"
+    facts = [("events", f"{whole(events.get('read'))} read since this start{rate}; {told}")]
     words = f"{whole(found.get('batches'))}"
     if latency.get("p50") is not None:
         words += f"; p50 {number(latency['p50'])} ms, p99 {number(latency.get('p99'))} ms"
@@ -186,7 +187,7 @@ def _tables(found: "Status") -> "list[tuple[list[dict[str, Any]], list[Column], 
                 Column("why", "because", least=30, rank=1),
                 numeric("errors", "errors"),
             ],
-            "Rules",
+            "Rules, since the state began",
         ),
         (
             [{"id": r["id"], "error": r["error"]} for r in rules if r["error"]],

@@ -24,6 +24,7 @@ from tocsin.sources.records import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,25 @@ _TABLE_ROWS: Final = 100_000
 _NEWLINE: Final = 10
 _NO_FIELDS: Final = Fields({}, {}, frozenset())
 _BROKEN: Final = (OSError, pa.ArrowException, pl.exceptions.PolarsError, SourceError)
+
+
+class Lying:
+    """Files that are left lying, since their names say no format: each is told once, and only so many."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._most, self._seen = most, set[str]()
+        self._new: list[str] = []
+
+    def note(self, path: Path, name: str) -> None:
+        """Note that something in the folder is not read."""
+        if name not in self._seen and len(self._seen) < self._most and path.is_file():
+            self._seen.add(name)
+            self._new.append(name)
+
+    def take(self) -> list[str]:
+        """Return what was not told yet."""
+        new, self._new = self._new, []
+        return [f"{name!r} is not read: its name says no format (.jsonl, .csv, .parquet, .log, ...)" for name in new]
 
 
 @dataclass(frozen=True, slots=True)

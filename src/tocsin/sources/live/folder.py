@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tocsin.errors import SourceError
 from tocsin.sources import files
-from tocsin.sources.live.dropped import Part, Reading
+from tocsin.sources.live.dropped import Lying, Part, Reading
 from tocsin.sources.live.pieces import LostError, Piece, Position, Span
 from tocsin.sources.mapping import Mapping
 
@@ -173,6 +173,7 @@ class DropFolder:
         self._first_seen: dict[str, tuple[_Found, float]] = {}
         self._looked: float | None = None
         self._alone = False
+        self._lying = Lying()
         self._position: Position | None = None
         self._current: _Found | None = None
         self._reading: tuple[str, Reading] | None = None
@@ -227,6 +228,10 @@ class DropFolder:
     def ended(self) -> bool:
         """Whether all files are read and no more are waited for."""
         return not self._follow and self._looked is not None and self._current is None and not self._queue
+
+    def told(self) -> list[str]:
+        """Return what is new to know."""
+        return self._lying.take()
 
     def behind(self) -> AnyMapping[str, int]:
         """Return how many bytes the files have that are not read; of packed ones, of the pack."""
@@ -369,7 +374,10 @@ class DropFolder:
         for path in self._path.rglob(self._pattern):
             name = str(path.relative_to(self._path))
             hidden = any(part.startswith(".") for part in Path(name).parts)
-            if hidden or path.suffix.lower() in _LEFT_OUT or (self._pattern == "*" and not files.known(path)):
+            if hidden or path.suffix.lower() in _LEFT_OUT:
+                continue
+            if self._pattern == "*" and not files.known(path):
+                self._lying.note(path, name)
                 continue
             try:
                 if path.is_file() and (found := _look_at(path, name)).size:
