@@ -10,10 +10,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tocsin.errors import RuleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 SIGIL = "@"
 """Columns that the engine makes (``@value``, ``@score``, ``@ref.mean``) start with this, so no event column can hide them."""
@@ -95,9 +99,7 @@ def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
     True
     """
     n = frame.height
-    names = [c for c in root_names(expression) if c in frame.columns] or frame.columns[:1]
-    columns = [frame[c].rechunk() for c in dict.fromkeys(names)]
-    scope = pl.DataFrame([pl.concat([c, c], rechunk=True) for c in columns] if n == 1 else columns)
+    scope = _scope(frame, [c for c in root_names(expression) if c in frame.columns] or frame.columns[:1])
     result = scope.select_seq(expression.alias("value"))["value"]  # one expression: no other thread could help
     if len(result) == scope.height:
         return result[:n]
@@ -105,3 +107,35 @@ def evaluate(frame: pl.DataFrame, expression: pl.Expr) -> pl.Series:
         return pl.repeat(result[0], n, dtype=result.dtype, eager=True)
     msg = f"gives {len(result)} values for {scope.height} events; an expression of a rule gives one for each."
     raise RuleError(msg)
+
+
+def evaluate_all(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> list[pl.Series]:
+    """Return the values of several expressions, as `evaluate` gives them, by one query. Only for those that are `row_wise`.
+
+    >>> [s.to_list() for s in evaluate_all(pl.DataFrame({"a": [1, 2]}), [pl.col("a") > 1, pl.col("a") < 5])]
+    [[False, True], [True, True]]
+    """
+    scope = _scope(frame, [c for e in expressions for c in root_names(e)])
+    made = scope.select_seq(e.alias(str(i)) for i, e in enumerate(expressions))
+    return [column[: frame.height] for column in made.get_columns()]
+
+
+def row_wise(expression: pl.Expr, types: Mapping[str, Any]) -> bool:
+    """Tell whether an expression reads columns of these types and gives one value for each row, not one for all of them.
+
+    >>> row_wise(pl.col("a") > 1, {"a": pl.Int64}), row_wise(pl.col("a").max() > 1, {"a": pl.Int64})
+    (True, False)
+    """
+    names = dict.fromkeys(root_names(expression))
+    if not names or not types.keys() >= names.keys():
+        return False
+    nothing = pl.DataFrame(schema={c: types[c] for c in names})
+    try:
+        return nothing.select_seq(expression).height == 0  # an aggregate of nothing is still one value
+    except Exception:  # noqa: BLE001 - what is wrong with it is said where it is evaluated by itself
+        return False
+
+
+def _scope(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    columns = [frame[c].rechunk() for c in dict.fromkeys(names)]
+    return pl.DataFrame([pl.concat([c, c], rechunk=True) for c in columns] if frame.height == 1 else columns)

@@ -21,7 +21,17 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["INLINE_BYTES", "TextViews", "byte_at", "put_byte", "put_word", "text_at", "text_views", "word_at"]
+__all__ = [
+    "INLINE_BYTES",
+    "TextViews",
+    "byte_at",
+    "present",
+    "put_byte",
+    "put_word",
+    "text_at",
+    "text_views",
+    "word_at",
+]
 
 INLINE_BYTES: Final = 12
 
@@ -79,15 +89,27 @@ class TextViews:
     """Keeps the memory alive."""
 
 
+def _arrow(series: pl.Series) -> Any:
+    """Return a column as Arrow has it, without its name: Arrow stops the process at a zero byte in one, and names come from files."""
+    return series.alias("").to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def present(series: pl.Series) -> NDArray[np.bool_]:
+    """Return where a column has a value; free where it has one everywhere, and read off Arrow, without a query, elsewhere."""
+    if not series.null_count():
+        return np.ones(len(series), np.bool_)
+    there: NDArray[np.bool_] = np.ascontiguousarray(_arrow(series).is_valid().to_numpy(zero_copy_only=False))
+    return there
+
+
 def text_views(series: pl.Series) -> TextViews:
     """Return the views of a String column; nothing is copied unless it lies in several chunks."""
     size = len(series)
-    # Without its name: Arrow stops the process at a zero byte in one, and names come from files.
-    array = series.alias("").rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    array = _arrow(series.rechunk())
     _, views_buffer, *data = array.buffers()
     if size == 0:
         views = np.zeros((0, 2), np.uint64)
     else:
         views = np.frombuffer(views_buffer, np.uint64, count=2 * size, offset=16 * array.offset).reshape(size, 2)
-    present = series.is_not_null().to_numpy() if series.null_count() else np.zeros(0, np.bool_)
-    return TextViews(views, present, np.array([each.address for each in data], np.uint64), array)
+    there = present(series) if series.null_count() else np.zeros(0, np.bool_)
+    return TextViews(views, there, np.array([each.address for each in data], np.uint64), array)

@@ -30,7 +30,7 @@ from tocsin.engine.kept import Keeper
 from tocsin.engine.output import Gathered, Output
 from tocsin.engine.plan import Planned, plan
 from tocsin.engine.slots import Slots
-from tocsin.engine.workers import beside, make_and_use
+from tocsin.engine.workers import PARALLEL_ROWS, beside, make_and_use
 from tocsin.expressions import digest
 from tocsin.hashing import content_digest, hash_words
 from tocsin.kernels.arrival import DUPLICATE, FATES, LATE, OK
@@ -116,6 +116,7 @@ class Engine:
         self.columns = sorted(((reads - LOOKED_UP) | (reads & set(columns)) | addresses | shown) & set(columns))
         self.absent = sorted((self.plan.optional & reads) - set(columns) - attachable)
         self.skipped = self.plan.skipped
+        self._conditions: dict[bool, list[pl.Expr]] = {}
         self.rules = digest(
             *(f"{d.id}:{d.version}" for d in self.detections), self.lateness, self.horizon, self.skew, gaps, key.hex()
         )
@@ -227,10 +228,18 @@ class Engine:
         if self.report_from != NEVER:
             frame = frame.filter(pl.col("@t") >= self.report_from)
         rows = self._rows(frame)
+        self._hold(rows, stateful=False)
         for p in self.plan.planned:
             if not p.detection.stateful and (applied := self._apply(state, p, rows, {})) is not None:
                 gathered.add(p.detection.id, applied)
         return gathered
+
+    def _hold(self, rows: Rows, *, stateful: bool) -> None:
+        """Evaluate all conditions of a small batch by one query; of a large one, whoever needs them, several side by side."""
+        if stateful not in self._conditions:
+            self._conditions[stateful] = self.plan.conditions(rows.frame.schema, stateful=stateful)
+        if len(rows) < PARALLEL_ROWS:
+            rows.hold(self._conditions[stateful])
 
     def _set_aside(self, state: State, frame: pl.DataFrame, floor: Any) -> None:
         """Late events wait for the next boundary of each measure; rules with state leave them unscored."""
@@ -266,6 +275,7 @@ class Engine:
         """Measure and score events, in order."""
         stateful = [p for p in self.plan.planned if p.detection.stateful and not p.detection.closes]
         for part in self._pieces(state, self._rows(frame)):
+            self._hold(part, stateful=True)
             columns = self._measure_contexts(state, part)
             others = sorted(state.running.keys() - columns.keys(), key=self._longest_first(state))
             makers = {key: partial(state.running[key].run, part, self._entities(state, key)) for key in others}

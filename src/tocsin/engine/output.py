@@ -69,7 +69,7 @@ class Gathered:
         """Put the pieces together."""
         findings = pl.concat([fnd.empty(), *self.findings])
         if findings.height:
-            findings = findings.with_columns(own_text(c) for c in findings.get_columns() if c.dtype == pl.String)
+            findings = pl.DataFrame([own_text(c) if c.dtype == pl.String else c for c in findings.get_columns()])
         return Output(
             findings, pl.concat([pl.DataFrame(schema=fnd.PEAKS), *self.peaks]), fates,
             pl.concat(self.traces, how="diagonal") if trace and self.traces else None, {k: pl.concat(v) for k, v in self.scores.items()},

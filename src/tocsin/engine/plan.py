@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from tocsin.detection import LOOKED_UP, Detection, ref_name
 from tocsin.errors import RuleError, did_you_mean
-from tocsin.expressions import canonical
+from tocsin.expressions import canonical, row_wise
 from tocsin.fits import Fit, Limit, OwnHistory, Population
 from tocsin.measures import Distinct, FirstSeen, Hours, Max, Measure, Min, Previous, Spanned
 from tocsin.running import (
@@ -29,9 +31,7 @@ from tocsin.running import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    import polars as pl
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tocsin.detection import Context
     from tocsin.running import Running
@@ -117,6 +117,15 @@ class Plan:
         measures = [s.measure for s in self.shared.values()]
         columns = {m.column for m in measures if isinstance(m, Distinct | FirstSeen)}
         return sorted(columns & set(self.entities))
+
+    def conditions(self, types: Mapping[str, Any], *, stateful: bool) -> list[pl.Expr]:
+        """Return the conditions that the rules with or without state ask of each event, each once, those that are row-wise."""
+        asked = [p.detection.on for p in self.planned if p.detection.stateful == stateful]
+        for shared in self.shared.values() if stateful else ():
+            parts = [getattr(shared.measure, name, None) for name in ("num", "den", "where")]
+            asked += [shared.on, *(e for e in parts if isinstance(e, pl.Expr))]
+        distinct = {canonical(e): e for e in asked}
+        return [e for e in distinct.values() if row_wise(e, types)]
 
     @cached_property
     def released(self) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.expressions import evaluate
+from tocsin.text_views import present
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def _reasons(
     no_history = np.zeros(values.size, np.bool_)
     for name in lacking:
         if scope[name].null_count():
-            no_history |= scope[name].is_null().to_numpy()
+            no_history |= ~present(scope[name])
     zero = np.zeros(values.size, np.bool_)
     for name in refs:
         if scope[name].dtype.is_numeric():

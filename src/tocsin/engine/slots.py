@@ -14,7 +14,7 @@ import polars as pl
 from tocsin.expressions import own_text
 from tocsin.hashing import make_room, new_table
 from tocsin.kernels.streams import look_up_slots
-from tocsin.running.rows import present
+from tocsin.text_views import present
 
 ROOM = 10_000
 

@@ -10,6 +10,7 @@ others only the few events that fire are gathered.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,11 +18,12 @@ import numpy as np
 import polars as pl
 
 from tocsin.calendars import local_hour
-from tocsin.expressions import canonical, evaluate, root_names
+from tocsin.expressions import canonical, evaluate, evaluate_all, root_names
 from tocsin.hashing import hash_column
+from tocsin.text_views import present
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -116,6 +118,22 @@ class Rows:
         """Return where a boolean expression is true; null counts as false."""
         return self.once(("holds", canonical(expression)), lambda: self._evaluate(expression))
 
+    def hold(self, expressions: Sequence[pl.Expr]) -> None:
+        """Evaluate boolean expressions that are about to be asked for, in one query; each gives one value for each event."""
+        seen = set(self.frame.columns)
+        wanted = [
+            e for e in expressions if seen.issuperset(root_names(e)) and ("holds", canonical(e)) not in self._memo
+        ]
+        names = dict.fromkeys(c for e in wanted for c in root_names(e))
+        if len(wanted) < 2 or not len(self):
+            return
+        try:
+            results = evaluate_all(pl.DataFrame([self.column(c) for c in names]), wanted)
+        except Exception:  # noqa: BLE001 - a rule may raise anything; asked for by itself it will say so, and the others not
+            return
+        for expression, result in zip(wanted, results, strict=True):
+            self.once(("holds", canonical(expression)), partial(_mask, result))
+
     def takes_part(self, expression: pl.Expr, entity: str) -> Mask:
         """Return where an event matches ``expression`` and has an entity."""
         return self.once(
@@ -168,10 +186,7 @@ class Rows:
 
     def _evaluate(self, expression: pl.Expr) -> Mask:
         names = [c for c in root_names(expression) if c in self.frame.columns] or self.frame.columns[:1]
-        result = evaluate(pl.DataFrame([self.column(c) for c in dict.fromkeys(names)]), expression)
-        if result.null_count():
-            result = result.fill_null(value=False)
-        return np.ascontiguousarray(result.to_numpy(), dtype=np.bool_)
+        return _mask(evaluate(pl.DataFrame([self.column(c) for c in dict.fromkeys(names)]), expression))
 
     @staticmethod
     def _present(column: pl.Series) -> Mask:
@@ -181,11 +196,10 @@ class Rows:
         return present(column)
 
 
-def present(column: pl.Series) -> Mask:
-    """Return where a column has a value; free where it has one everywhere."""
-    if not column.null_count():
-        return np.ones(len(column), np.bool_)
-    return np.ascontiguousarray(column.is_not_null().to_numpy())
+def _mask(values: pl.Series) -> Mask:
+    if values.null_count():
+        values = values.fill_null(value=False)
+    return np.ascontiguousarray(values.to_numpy(), dtype=np.bool_)
 
 
 def _scaled(column: pl.Series, scale: int) -> Int64s:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-DEPTH = 2
+DEPTH = 1
 """How much may be ready before it is taken: that is all the memory a slow taker costs."""
 LOOK_SECONDS = 0.1
 JOIN_SECONDS = 3.0

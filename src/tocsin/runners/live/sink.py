@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tocsin.runners.live.deadletters import DeadLetters
     from tocsin.runners.live.tables import LiveTables
 
-DEPTH = 4
+DEPTH = 2
 """Outcomes that may wait; then the step waits, then the reader: that is all the memory a slow log can take."""
 PEAK_SECONDS = 5.0
 """How long a higher peak of an open window may wait for others: a window that goes on rising is not written with every batch."""
