@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 SEED ?= 7
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 # uv and its tools are private to the checkout: nothing is installed for the user or the machine.
 BOOT := .boot
@@ -38,8 +39,8 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## simulate 10 weeks of mail and logins, find what was planted, compare with the truth (SEED=7)
 	@.venv/bin/tocsin demo --seed $(SEED)
 
-test: $(READY) browser postgres kafka ## run all tests; names what this machine could not run (CI=1: that fails)
-	@$(PY) -m pytest
+test: $(READY) browser postgres kafka ## run all tests, as many files side by side as there are cores (WORKERS=2); names what this machine could not run (CI=1: that fails)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # Charts are drawn in a real browser. Where it is absent and we may install it (root on Debian), we do; else its tests say so.
 browser: ## install chromium for the chart tests (root on Debian; `make test` does it)

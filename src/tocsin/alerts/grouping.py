@@ -84,7 +84,7 @@ def raised_by(findings: pl.DataFrame) -> pl.DataFrame:
         .sort("time", "finding_id")
         .unique("alert_id", keep="first", maintain_order=True)
     )
-    rows = first.select(
+    rows = first.select_seq(
         "alert_id", "created_at", "recorded_at", "tier", "severity", "title", "entity_kind", "entity", "score", "threshold", "table_digest",
         rule_id="detection_id", rule_version="version", window_start="alert_start", window_end="alert_end", first_activity_at="time",
         observables=_observables(first), source="source_of_alert",
@@ -112,6 +112,6 @@ def _observables(findings: pl.DataFrame) -> pl.Series:
         .list.filter(pl.element().struct.field("value").is_not_null())
         .list.unique(maintain_order=True)
     )
-    return findings.select(pl.struct(o=each).struct.json_encode().str.slice(5).str.head(-1).alias("observables"))[
+    return findings.select_seq(pl.struct(o=each).struct.json_encode().str.slice(5).str.head(-1).alias("observables"))[
         "observables"
     ]

@@ -143,7 +143,7 @@ def digest(parts: Sequence[pl.Expr], frame: pl.DataFrame) -> pl.Series:
     2
     """
     told = [pl.when(p.is_null()).then(pl.lit("\x00")).otherwise(p.cast(pl.String).fill_null("")) for p in parts]
-    text = frame.select(pl.concat_str(told, separator="\x1f").alias("text"))["text"]
+    text = frame.select_seq(pl.concat_str(told, separator="\x1f").alias("text"))["text"]
     if len(text) <= FEW and "tocsin.hashing" not in sys.modules:
         return pl.Series([siphash_128(t.encode(), _PUBLIC_KEY).hex() for t in text], dtype=pl.String)
     from tocsin.hashing import hash_column  # loads a compiler, which few rows can do without
@@ -203,7 +203,7 @@ def fit_frame(frame: pl.DataFrame, table: str) -> pl.DataFrame:
             raise LifecycleError(f"{table}.{name} is a time in UTC; this is {frame.schema[name]}.")
         column = pl.col(name).cast(dtype)
         made.append(column.fill_null(defaults[name]) if name in defaults else column)
-    fitted = frame.select(made)
+    fitted = frame.select_seq(made)
     if table in ("activity", "journal") and fitted["key"].null_count():
         key = activity_key(fitted) if table == "activity" else journal_key(fitted)
         fitted = fitted.with_columns(pl.coalesce("key", key).alias("key"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -129,8 +130,7 @@ def append(connection: Connection, name: str, frame: pl.DataFrame) -> int:
 
     Text without NUL (PostgreSQL has none) and finite numbers are what can be written; NUL becomes U+FFFD, others null.
     """
-    schema = SCHEMAS[name]
-    plain = frame.select(_plain(column, dtype) for column, dtype in schema.items())
+    plain = frame.select_seq(_plain(name))
     if not plain.height:
         return 0
     written = 0
@@ -150,7 +150,12 @@ def append(connection: Connection, name: str, frame: pl.DataFrame) -> int:
     return written
 
 
-def _plain(column: str, dtype: Any) -> pl.Expr:
+@cache
+def _plain(name: str) -> list[pl.Expr]:
+    return [_plain_column(column, dtype) for column, dtype in SCHEMAS[name].items()]
+
+
+def _plain_column(column: str, dtype: Any) -> pl.Expr:
     if dtype == pl.String:
         return pl.col(column).str.replace_all("\x00", "\ufffd", literal=True)
     if dtype == TIME:

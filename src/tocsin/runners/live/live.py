@@ -96,7 +96,7 @@ class Live:
         self._held = Held(MOST_WAITING_ROWS)
         self._reader = Reader(
             settings, sources, self._log, self._preparer, clock=clock, stop=self._stop, changed=self._changed, held_back=self._held,
-            trouble=self.trouble, accept_loss=accept_loss,
+            trouble=self.trouble, busy=self._busy, accept_loss=accept_loss,
         )  # fmt: skip
         scores = folder.scores if settings.keep_scores else None
         if scores is not None:
@@ -273,6 +273,10 @@ class Live:
         self._sink.put(outcome, self._wait)
         if (state := self._machine.state) is not None:
             self._held.look(state.arrival)
+
+    def _busy(self) -> bool:
+        """Tell whether a batch that was cut is not durable yet."""
+        return self._sink.durable < self._log.last
 
     def _wait(self) -> None:
         """Show how things stand while the sink takes nothing; not for ever once the run was told to stop."""

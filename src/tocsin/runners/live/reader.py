@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 0.004
 """How long the reader rests where nothing came. A stateless alert waits for it, and for ``linger_ms``, at most."""
+MANY_ROWS = 1000
+"""Where a source gives so many records at once it has more: it is asked again without a rest."""
+HOLD_SECONDS, BUSY_SECONDS = 0.1, 0.001
+"""How long the next batch waits for those before it, at most, while batches are not full, and how often that is looked at. Each
+stage is quick by itself; threads of one interpreter that take turns within a few milliseconds are not."""
 LOOK_SECONDS = 1.0
 """How often the reader looks which partitions have been silent for too long."""
 LEARN_ROWS = 1000
@@ -54,7 +59,7 @@ class Reader:
 
     clock: the wall clock. stop: set when no further batch shall be begun. changed: returns the digest of other rules once there
     are some, else None. held_back: names the sources not to be read now, since what they gave waits for others.
-    trouble: told, in words, what does not go as it should.
+    trouble: told, in words, what does not go as it should. busy: whether earlier batches are still under way.
     """
 
     def __init__(
@@ -69,8 +74,10 @@ class Reader:
         changed: Callable[[], str | None],
         held_back: Callable[[], set[str]],
         trouble: Callable[[str], None],
+        busy: Callable[[], bool] = lambda: False,
         accept_loss: bool = False,
     ) -> None:
+        self._busy = busy
         self._settings, self._log, self._preparer = settings, log, preparer
         self._followed = [_Followed(s) for s in sources]
         self._clock, self._stop, self._changed, self._held_back = clock, stop, changed, held_back
@@ -78,6 +85,9 @@ class Reader:
         self._idle_seconds = duration_us(settings.times.idle_after) / 1e6
         self._names = {s.name for s in settings.sources}
         self._turn, self._look_at = 0, 0.0
+        self._full = (
+            False  # whether the last batch was: then there is more than can be done, and all stages work side by side
+        )
         self._new = True  # whether partitions were heard that had not been heard before
         self._behind: dict[tuple[str, str], int] = {}
         self._releasing: Mapping[str, Mapping[str, Any]] | None = None
@@ -207,19 +217,28 @@ class Reader:
         """Return what has come: until a batch is full, or its first event has waited long enough for others."""
         batches = self._settings.batches
         rows, size, pieces = batches.rows, batches.bytes, []
-        linger_until = begun
+        if not self._full:
+            self._rest(begun)
         while True:
             got = self._poll(rows, size)
             pieces += got
-            rows -= sum(p.rows for p in got)
+            rows -= (got_rows := sum(p.rows for p in got))
             size -= sum(len(p.data) for p in got)
-            now = time.monotonic()
-            if got and linger_until == begun:
-                linger_until = now + batches.linger_ms / 1000
-            if rows <= 0 or size <= 0 or now >= linger_until or self._stop.is_set():
+            self._full = rows <= 0 or size <= 0
+            linger_until = begun + batches.linger_ms / 1000 if pieces else begun
+            if self._full or time.monotonic() >= linger_until or self._stop.is_set():
                 return pieces
-            if not got:
-                self._stop.wait(min(PAUSE_SECONDS, linger_until - now))
+            if got_rows < MANY_ROWS:
+                self._rest(linger_until)
+
+    def _rest(self, until: float) -> None:
+        """Wait until a time, and on until what was cut before is done with: reading meanwhile would only slow that down."""
+        at_last = max(until, time.monotonic()) + HOLD_SECONDS
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now >= until and (now >= at_last or not self._busy()):
+                return
+            self._stop.wait(until - now if now < until else BUSY_SECONDS)
 
     def _poll(self, rows: int, size: int) -> list[Piece]:
         """Ask every source in turn, each for its share of what there is room for."""
