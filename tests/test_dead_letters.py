@@ -245,6 +245,11 @@ def test_letters_are_sent_again_from_the_command_line(tocsin, state: Path, tmp_p
     assert (one.code, one.out) == (0, "1 sent again\n")
     assert sent_to(state)[-1][2] == b'{ "timestamp": "2025-01-01T00:00:00Z"}'
     assert [line for _, _, line in sent_to(state)[:2]] == [GOOD, GOOD]
+    twice = tocsin("dead-letters", "resend", "mail:1", "--state", state)
+    assert (twice.code, len(sent_to(state))) == (1, 3)
+    assert "--again" in twice.out
+    assert tocsin("dead-letters", "resend", "mail:1", "--again", "--state", state).out == "1 sent again\n"
+    assert len(sent_to(state)) == 4
     assert tocsin("dead-letters", "drop", "--all", "--state", state).out == "1 dropped\n"
     listed = tocsin("dead-letters", "list", "--status", "any", "--state", state, "--json").json["letters"]
     states = {x["key"]: x["state"] for x in listed}

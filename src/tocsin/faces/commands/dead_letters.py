@@ -214,13 +214,14 @@ def resend(
     record: Annotated[
         Path | None, Parameter(help="Send this JSON object in place of the only letter named.", metavar="FILE")
     ] = None,
+    again: Annotated[bool, Flag, Parameter(help="Also letters that were sent again before.")] = False,
     all_of_them: All = False,
     which: Which = ANY,
     json: AsJson = False,
 ) -> int:
     """Send letters to the run again: as they are, after the mapping was mended, or mended themselves.
 
-    They reach the run at once if it is there, else when it starts.
+    They reach the run at once if it is there, else when it starts. A letter is sent once: what has no id of its own would count twice.
     """
     from tocsin.runners.live.deadletters import RESENT
     from tocsin.runners.live.folder import StateFolder
@@ -235,6 +236,9 @@ def resend(
         spool = Spool(StateFolder(_folder(state)).spool / RESENT)
         try:
             while some := list(islice(chosen, _TOGETHER)):
+                before = [] if again else [k for k in some if k.state == RESENT]
+                refused += [(k.key, f"it was sent again {_when(k)}; --again sends it once more") for k in before]
+                some = [k for k in some if k not in before]
                 failed = letters.resend(some, spool, record=mended)
                 refused += [(k.key, k.trouble) for k in failed]
                 sent += len(some) - len(failed)
@@ -243,7 +247,7 @@ def resend(
     body = {"sent": sent, "refused": [{"key": k, "why": why} for k, why in refused]}
     lines = [f"{whole(sent)} sent again"]
     if refused:
-        lines.append(f"{whole(len(refused))} cannot be sent as they are; mend each with --record FILE:")
+        lines.append(f"{whole(len(refused))} not sent; what cannot be read has to be mended with --record FILE:")
         lines += [f"  {safe(k)}: {safe(why)}" for k, why in refused[:10]]
     return _told(json, "resend", body, "\n".join(lines)) or (FAILED if refused else 0)
 
@@ -271,6 +275,10 @@ def _chosen(letters: "DeadLetters", keys: tuple[str, ...], which: Which, *, all_
     if keys:
         return iter([letters.get(key) for key in keys])
     return letters.letters(source=which.source, reason=which.reason)
+
+
+def _when(kept: "Kept") -> str:
+    return f"{kept.changed_at:%Y-%m-%d %H:%M} UTC" if kept.changed_at else "before"
 
 
 def _status(status: str) -> str | None:
