@@ -239,8 +239,10 @@ def test_old_windows_are_forgotten_but_not_who_was_there(tmp_path):
     lines = as_lines([mail(0, "old")]) + days(60)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
     short, long = publishing(tmp_path / "a", keep_days=12), publishing(tmp_path / "b", keep_days=400)
-    for settings in (short, long):
+    shortest = publishing(tmp_path / "c", keep_days=1)
+    for settings in (short, long, shortest):
         run(
             settings.model_copy(update={"batches": settings.batches.model_copy(update={"rows": 20})}),
             MemorySource("mail", {"": lines}),
@@ -250,6 +252,9 @@ def test_old_windows_are_forgotten_but_not_who_was_there(tmp_path):
     assert len(list(short.state.glob("tables/test.volume/*.json"))) < 15
     for name, table in fit_kept(short.state, None).items():
         assert table.digest == fit_kept(long.state, None)[name].digest
+        assert table.digest == fit_kept(shortest.state, None)[name].digest, (
+            "what the tables look at stays, whatever is asked"
+        )
     assert fit_kept(short.state, None)["test.volume"].frame["user_id"].to_list() == ["ann", "bob", "old"]
     with pytest.raises(StateError, match="not kept any more"):
         fit_kept(short.state, on_day(30))
