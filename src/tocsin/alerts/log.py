@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+KNOWN = ("finding_id", "alert_id", "time", "window_end", "score", "peak_score")
+"""What has to be known of findings that are there already."""
+
 
 @dataclass(frozen=True)
 class Added:
@@ -147,8 +150,7 @@ class Alerts(Triage):
         self, connection: Connection, findings: pl.DataFrame, peaks: pl.DataFrame | None
     ) -> pl.DataFrame:
         ids = pl.concat([f["finding_id"] for f in (findings, *([] if peaks is None else [peaks]))]).unique()
-        rows = read_known(connection, "finding", ids)
-        return rows.select("finding_id", "alert_id", "time", "window_end", "score", "peak_score")
+        return read_known(connection, "finding", ids, KNOWN)
 
     def _raise_peaks(
         self, connection: Connection, known: pl.DataFrame, told: pl.DataFrame, source: str, at: datetime, now: datetime
@@ -157,7 +159,11 @@ class Alerts(Triage):
         table = TABLES["activity"].c
         ids = known["alert_id"].drop_nulls().unique()
         earlier = read(
-            connection, "activity", table.type == "peak", among(table.alert_id, ids, connection.dialect.name)
+            connection,
+            "activity",
+            table.type == "peak",
+            among(table.alert_id, ids, connection.dialect.name),
+            only=("value", "number"),
         )
         said = earlier.select(finding_id="value", said="number").group_by("finding_id").agg("said")
         far = (pl.col("told") - pl.col("score")).abs()

@@ -23,7 +23,7 @@ from tocsin.store.migrations import LOOKUP, UNIQUE
 from tocsin.store.schema import IDENTITY, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql.elements import ColumnElement
@@ -40,24 +40,33 @@ _POSTGRES_TYPES: Final = {
 }
 
 
-def read(connection: Connection, name: str, *where: ColumnElement[bool], chunk: int | None = None) -> pl.DataFrame:
+def read(
+    connection: Connection,
+    name: str,
+    *where: ColumnElement[bool],
+    chunk: int | None = None,
+    only: Sequence[str] = (),
+) -> pl.DataFrame:
     """Return the rows of a table that meet all conditions, in the order they were learnt.
 
-    chunk: read so many numbers of rows at a time: for most of a table. None: one query, for the few that an index finds.
+    only: these columns; left out, all. chunk: read so many numbers of rows at a time: for most of a table. None: one query, for
+    the few that an index finds.
     """
-    table = TABLES[name]
+    table, schema = TABLES[name], {c: t for c, t in SCHEMAS[name].items() if not only or c in only}
     if chunk is None:
-        return _frame(name, [_decoded(name, *_columns(connection, name, where))])
+        return _frame(schema, [_decoded(schema, *_columns(connection, name, schema, where))])
     low, high = connection.execute(sa.select(sa.func.min(table.c.seq), sa.func.max(table.c.seq))).one()
     if low is None:
-        return _frame(name, [])
+        return _frame(schema, [])
     with ThreadPoolExecutor(1) as reader:  # the next columns are fetched while the last are read
         spans = [(table.c.seq >= n, table.c.seq < n + chunk) for n in range(low, high + 1, chunk)]
-        parts = [reader.submit(_decoded, name, *_columns(connection, name, (*where, *span))) for span in spans]
-        return _frame(name, [part.result() for part in parts])
+        parts = [
+            reader.submit(_decoded, schema, *_columns(connection, name, schema, (*where, *span))) for span in spans
+        ]
+        return _frame(schema, [part.result() for part in parts])
 
 
-def read_known(connection: Connection, name: str, ids: pl.Series) -> pl.DataFrame:
+def read_known(connection: Connection, name: str, ids: pl.Series, only: Sequence[str]) -> pl.DataFrame:
     """Return the rows that have these identities; where there is none, which is the rule on a stream, that is quickly said."""
     sqlite, table = connection.dialect.name == "sqlite", TABLES[name]
     within = "SELECT value FROM json_each(?)" if sqlite else "SELECT json_array_elements_text(%s::json)"
@@ -65,18 +74,18 @@ def read_known(connection: Connection, name: str, ids: pl.Series) -> pl.DataFram
     cursor.execute(f"SELECT 1 FROM {name} WHERE {IDENTITY[name]} IN ({within}) LIMIT 1", (json.dumps(ids.to_list()),))  # noqa: S608
     known = cursor.fetchone() is not None
     cursor.close()
-    return (
-        read(connection, name, among(table.c[IDENTITY[name]], ids, connection.dialect.name))
-        if known
-        else _frame(name, [])
-    )
+    if not known:
+        return pl.DataFrame(schema={c: SCHEMAS[name][c] for c in only})
+    return read(connection, name, among(table.c[IDENTITY[name]], ids, connection.dialect.name), only=only).select(only)
 
 
-def _columns(connection: Connection, name: str, where: tuple[ColumnElement[bool], ...]) -> tuple[Any, list[Any]]:
+def _columns(
+    connection: Connection, name: str, schema: Mapping[str, Any], where: tuple[ColumnElement[bool], ...]
+) -> tuple[Any, list[Any]]:
     """Return the columns as JSON, and for SQLite, whose JSON rounds fractions, the rows that have any."""
     table, sqlite = TABLES[name], connection.dialect.name == "sqlite"
-    chosen = sa.select(table).where(*where).subquery()
-    floats = [column for column, dtype in SCHEMAS[name].items() if dtype == pl.Float64]
+    chosen = sa.select(table.c.seq, *(table.c[c] for c in schema)).where(*where).subquery()
+    floats = [column for column, dtype in schema.items() if dtype == pl.Float64]
     gather = sa.func.json_group_array if sqlite else sa.func.json_agg
     told = [c for c in chosen.c if not (sqlite and c.name in floats)]
     plain = (sa.cast(c, sa.Integer) if isinstance(c.type, sa.Boolean) else c for c in told)
@@ -91,8 +100,8 @@ def _columns(connection: Connection, name: str, where: tuple[ColumnElement[bool]
     return {c.name: text for c, text in zip(told, texts[: len(told)], strict=True)}, numbers
 
 
-def _decoded(name: str, texts: dict[str, str | None], numbers: list[Any]) -> pl.DataFrame:
-    types = {"seq": pl.Int64, **SCHEMAS[name]}
+def _decoded(schema: Mapping[str, Any], texts: dict[str, str | None], numbers: list[Any]) -> pl.DataFrame:
+    types = {"seq": pl.Int64, **schema}
     read_as = {c: pl.Int64 if types[c] in (TIME, pl.Boolean) else types[c] for c in texts}
     columns = pl.DataFrame([{c: text or "[]" for c, text in texts.items()}], schema=dict.fromkeys(texts, pl.String))
     rows = columns.select(
@@ -108,8 +117,7 @@ def _decoded(name: str, texts: dict[str, str | None], numbers: list[Any]) -> pl.
     return rows.select(c if c in texts else pl.lit(None, pl.Float64).alias(c) for c in types)
 
 
-def _frame(name: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
-    schema = SCHEMAS[name]
+def _frame(schema: Mapping[str, Any], parts: list[pl.DataFrame]) -> pl.DataFrame:
     if not parts:
         return pl.DataFrame(schema=dict(schema))
     whole = pl.concat(parts)
