@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
@@ -44,6 +45,8 @@ STUCK_SECONDS: Final = 30.0
 MOST_BODIES_HELD: Final = 4
 """So many times the largest body is held in memory at once, of all senders together; whoever is next tries again."""
 MOST_CONNECTIONS: Final = 256
+SMALL_BYTES: Final = 64 << 10
+"""A body so small is read at once: a thread of its own would take it up later than it is done."""
 UNPACKERS, WRITERS = 2, 16
 FULL_SECONDS, BUSY_SECONDS = 10, 1
 STOP_SECONDS: Final = 2
@@ -216,12 +219,14 @@ class Door:
             body = await self._read(request, held)
             told["bytes"] = len(body)
             self._bytes += len(body)
-            unpacked = await loop.run_in_executor(self._unpackers, unpack, body, encoding, limits.max_body_bytes)
-            held.more(len(unpacked) if encoding != "identity" else 0)
-            del body
-            taken = await loop.run_in_executor(
-                self._unpackers, lambda: take(unpacked, lines=lines, most_event_bytes=limits.max_event_bytes)
-            )
+            cut = partial(take, lines=lines, most_event_bytes=limits.max_event_bytes)
+            if encoding == "identity" and len(body) <= SMALL_BYTES:
+                taken = cut(body)
+            else:
+                unpacked = await loop.run_in_executor(self._unpackers, unpack, body, encoding, limits.max_body_bytes)
+                held.more(len(unpacked) if encoding != "identity" else 0)
+                del body
+                taken = await loop.run_in_executor(self._unpackers, cut, unpacked)
             if taken.records:
                 await loop.run_in_executor(self._writers, spool.append, taken.records, self._clock())
         except (OSError, TocsinError) as error:
