@@ -82,7 +82,7 @@ bench-quick: $(READY) ## the same on 200,000 events, in about two minutes; write
 mutants: $(READY) ## break the code in named ways; each break must fail its named test
 	@$(PY) -m tools.mutants
 
-soak: $(READY) postgres kafka ## property tests with 50 times the examples, and engines killed 100 times over a million events: hours
+soak: $(READY) postgres kafka ## property tests with 50 times the examples (hours), and engines killed 100 times over a million events (15 minutes)
 	@HYPOTHESIS_PROFILE=soak $(PY) -m pytest -q --timeout 0 -o faulthandler_timeout=0 tests/test_parity.py
 	@TOCSIN_SOAK=1 $(PY) -m pytest -q -rP --timeout 0 -o faulthandler_timeout=0 tests/test_live_faults*.py
 
