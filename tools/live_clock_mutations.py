@@ -23,6 +23,13 @@ KILLED = "what_is_still_expected_at_a_kill_falls_silent_after_the_next_start"
 LEFT = "a_source_that_left_the_settings_holds_nobody_back"
 JOINED = "a_source_that_joins_a_state_of_one_source_shares_its_ids_and_that_is_said"
 
+WAITS = "a_small_batch_waits_for_those_before_it_and_takes_up_what_came_meanwhile_in_one_piece"
+
+
+def _gather(name: str, old: str, new: str, test: str) -> Mutation:
+    return Mutation(f"gather.{name}", READER, old, new, f"tests/test_live_gather.py::test_{test}")
+
+
 # fmt: off
 MUTATIONS: tuple[Mutation, ...] = (
     _of("expecting-sets-no-clock", ARRIVE, "            self.clock[number], self.idle[number] = UNHEARD, False", "            pass", HOLDS),
@@ -41,4 +48,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     _of("forgotten-by-the-next-start", READER, ", *waited_for], now)", "], now)", KILLED),
     _of("who-left-holds-on", READER, '            if name.partition("/")[0] not in self._names:', "            if not self._names:", LEFT),
     _of("the-scope-follows-the-settings", LIVE, 'before.get("scope", self._preparer.scope)', "self._preparer.scope", JOINED),
+    _gather("nobody-waits", "        if not self._full:\n            self._rest(begun)\n", "", WAITS),
+    _gather("full-batches-wait", "        if not self._full:\n            self._rest(begun)\n", "        self._rest(begun)\n",
+            "after_a_full_batch_the_next_is_read_at_once_whatever_is_under_way"),
+    _gather("each-poll-rests", "            if got_rows < MANY_ROWS:\n                self._rest(linger_until)", "            self._rest(linger_until)",
+            "a_source_that_gives_much_is_asked_again_without_a_rest_and_one_that_gives_little_after_it"),
+    _gather("nobody-rests", "            if got_rows < MANY_ROWS:\n                self._rest(linger_until)", "            pass",
+            "a_source_that_gives_much_is_asked_again_without_a_rest_and_one_that_gives_little_after_it"),
 )
