@@ -85,9 +85,8 @@ class Reader:
         self._idle_seconds = duration_us(settings.times.idle_after) / 1e6
         self._names = {s.name for s in settings.sources}
         self._turn, self._look_at = 0, 0.0
-        self._full = (
-            False  # whether the last batch was: then there is more than can be done, and all stages work side by side
-        )
+        # Whether the last batch was full: then there is more than can be done, and all stages work side by side.
+        self._full = False
         self._new = True  # whether partitions were heard that had not been heard before
         self._behind: dict[tuple[str, str], int] = {}
         self._releasing: Mapping[str, Mapping[str, Any]] | None = None
