@@ -19,7 +19,6 @@ from polars.testing import assert_frame_equal
 
 import tocsin as tc
 from tests.live_fixtures import NOW, START, MemoryLetters, MemorySource, as_lines, mails, some_settings
-from tocsin.alerts import Alerts
 from tocsin.calendars import instant_us
 from tocsin.engine import Expect, Idle
 from tocsin.engine.arrive import Arrival
@@ -29,7 +28,10 @@ from tocsin.runners.live.live import Live
 from tocsin.runners.live.meters import Meters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tocsin.runners.live.machine import Machine
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 
@@ -112,10 +114,22 @@ def run(where: Any, sources: list[MemorySource], **options: Any) -> Live:
         folder.unlock()
 
 
-def found(where: Any) -> set[tuple[str, str, str]]:
-    with Alerts(where.log) as log:
-        rows = log.history().findings.select("detection_id", "entity", "event_id")
-    return set(rows.iter_rows())
+def run_until(where: Any, sources: list[MemorySource], done: Callable[[Machine], bool]) -> None:
+    """Run until the machine is so, half a minute at most, and stop."""
+    folder = StateFolder(where.state).lock()
+    live = Live(where, folder, sources, MemoryLetters(), Meters("0", 1, NOW), clock=lambda: NOW)
+    thread = threading.Thread(target=live.run)
+    thread.start()
+    try:
+        for _ in range(600):
+            if done(live._machine):
+                break
+            thread.join(0.05)
+        assert done(live._machine)
+    finally:
+        live.stop()
+        thread.join()
+        folder.unlock()
 
 
 class Coy(MemorySource):
@@ -190,21 +204,7 @@ def test_a_source_that_never_gives_what_it_has_holds_the_others_until_it_counts_
     """A last line without an end is something to read for ever; `idle_after` bounds that."""
     where, (old, new) = two(tmp_path)
     monkeypatch.setattr(old, "behind", lambda: {"": unread})
-    folder = StateFolder(where.state).lock()
-    live = Live(where, folder, [old, new], MemoryLetters(), Meters("0", 1, NOW), clock=lambda: NOW)
-    thread = threading.Thread(target=live.run)
-    thread.start()
-    try:
-        for _ in range(600):
-            state = live._machine.state
-            if state is not None and state.arrival.frontier > instant_us(START):
-                break
-            thread.join(0.05)
-        assert state.arrival.frontier > instant_us(START)
-    finally:
-        live.stop()
-        thread.join()
-        folder.unlock()
+    run_until(where, [old, new], lambda m: m.state is not None and m.state.arrival.frontier > instant_us(START))
     assert [e.partition for e in entries(where, Expected)] == (["old/"] if unread else [])
     silent = [e.partition for e in entries(where, Silent)]
     assert ("old/" in silent) == bool(unread)
@@ -220,20 +220,7 @@ def test_what_is_still_expected_at_a_kill_falls_silent_after_the_next_start(tmp_
     monkeypatch.setattr(old, "behind", lambda: {"": 0})
     where = where.model_copy(update={"times": where.times.model_copy(update={"idle_after": "1s"})})
     old.ended = False
-    folder = StateFolder(where.state).lock()
-    live = Live(where, folder, [old, new], MemoryLetters(), Meters("0", 1, NOW), clock=lambda: NOW)
-    thread = threading.Thread(target=live.run)
-    thread.start()
-    try:
-        for _ in range(600):
-            if live._machine.state is not None and not live._machine.expected():
-                break
-            thread.join(0.05)
-        assert live._machine.expected() == []
-    finally:
-        live.stop()
-        thread.join()
-        folder.unlock()
+    run_until(where, [old, new], lambda m: m.state is not None and not m.expected())
 
 
 def test_a_source_that_left_the_settings_holds_nobody_back(tmp_path):
