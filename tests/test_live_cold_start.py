@@ -180,6 +180,7 @@ def test_a_first_start_over_unequal_backlogs_scores_as_the_replay_of_all_of_them
     assert counts["late"] == 0
     assert len(entries(where, Expected)) >= 1
     assert live._machine.expected() == []
+    assert live.status["events"]["accepted"] == counts["ok"]
     path = tmp_path_factory.mktemp("plain") / "mail.jsonl"
     path.write_bytes(b"\n".join(as_lines(events)))
     past = tc.backtest(tc.rules.ALL, tc.read(path, name="mail", order="arrival"), keep_scores=True)

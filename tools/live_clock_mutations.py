@@ -43,6 +43,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _of("looked-at-too-late", READER, "        if self._new:\n            self.look()\n", "", UNEQUAL),
     _of("forgotten-before-the-engine", MACHINE, "            self._before.append(partition)", "            pass", UNEQUAL),
     _of("own-names-are-not-the-place", MACHINE, 'if any(n.startswith(f"{name}/") for n in spoken):', "if name in spoken:", UNEQUAL),
+    _of("the-batch-counts-for-nothing", MACHINE, "outcome.counts.get(f, 0) + n - before[f]", "n - before[f]", UNEQUAL),
     _of("a-torn-line-holds-for-ever", READER, "if followed.empty_since is None or now - followed.empty_since < self._idle_seconds:",
         "if self._names:", GIVES_NOTHING),
     _of("forgotten-by-the-next-start", READER, ", *waited_for], now)", "], now)", KILLED),

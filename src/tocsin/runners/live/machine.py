@@ -328,7 +328,7 @@ class Machine:
             return
         before = dict(self.state.counts)
         self.state, output = self.engine.step(self.state, batch)
-        outcome.counts = {fate: n - before[fate] for fate, n in self.state.counts.items()}
+        outcome.counts = {f: outcome.counts.get(f, 0) + n - before[f] for f, n in self.state.counts.items()}
         outcome.add(output)
         if output.aside is not None:
             self._set_aside(output.aside, batch, outcome)
